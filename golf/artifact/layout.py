@@ -1,0 +1,113 @@
+"""The fixed header of an artifact, and how much a reader lets a file ask for."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from dataclasses import astuple, dataclass
+from typing import Self
+
+from golf.artifact.zstd import SMALLEST_FRAME
+from golf.errors import DamagedFile
+
+# After PNG's signature (RFC 2083, 12.11): the high bit finds 7-bit transfers, \r\n and \n find line-end conversion,
+# \x1a stops a listing on old consoles.
+MAGIC = b"\x89GOLF\r\n\x1a"
+VERSION = 1
+# A manifest of 256 layers (the most a recipe allows) with five sections a matrix takes about 1.3 MB.
+MAX_MANIFEST = 8 << 20
+# magic, version, manifest_crc32, file_size, manifest_length, manifest_size, sha256; little endian, no padding
+_HEADER = struct.Struct("<8sIIQQQ32s")
+HEADER_SIZE = _HEADER.size
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a file may ask for, in bytes; checked before anything of that size is allocated.
+
+    Decoded size is 4 bytes for every weight plus what every section declares. It may reach `small_decoded` in any file,
+    and beyond that `max_expansion` times the file, up to `max_decoded`.
+    """
+
+    max_file: int = 1 << 30
+    max_decoded: int = 1 << 30
+    # 1/8 bit a weight; the packer's useful range ends near 1 bit, which is 32 times the file.
+    max_expansion: int = 256
+    small_decoded: int = 64 << 20
+
+    def check_file(self, size: int) -> None:
+        """Raise DamagedFile for a file of `size` bytes that is too large to be read at all."""
+        if size > self.max_file:
+            raise DamagedFile("file", f"has {size:,} bytes, over the limit of {self.max_file:,}")
+
+    def check_decoded(self, decoded: int, *, file_size: int) -> None:
+        """Raise DamagedFile when decoding would take more memory than a file of `file_size` may ask for."""
+        allowed = min(self.max_decoded, max(self.small_decoded, self.max_expansion * file_size))
+        if decoded > allowed:
+            raise DamagedFile(
+                "file", f"asks for {decoded:,} bytes of memory; {allowed:,} are allowed for {file_size:,} bytes of file"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first 72 bytes. Sizes in bytes; `sha256` (32 bytes) covers everything behind the header.
+
+    `manifest_crc32` is that of the stored manifest. The SHA-256 protects; the CRC only tells which part was altered:
+    a few bits of a zstd frame change nothing that it decodes to.
+    """
+
+    manifest_crc32: int
+    file_size: int
+    manifest_length: int
+    manifest_size: int
+    sha256: bytes
+
+    @classmethod
+    def of(cls, body: bytes, *, manifest_length: int, manifest_size: int) -> Self:
+        """Make the header that belongs in front of `body`, the manifest's frame and the sections."""
+        crc32 = zlib.crc32(memoryview(body)[:manifest_length])
+        return cls(crc32, HEADER_SIZE + len(body), manifest_length, manifest_size, hashlib.sha256(body).digest())
+
+    def to_bytes(self) -> bytes:
+        """72 bytes; `parse_header` is the inverse."""
+        return _HEADER.pack(MAGIC, VERSION, *astuple(self))
+
+
+def parse_header(content: bytes) -> Header:
+    """Header of a whole file, its sizes checked against the file's own; raises DamagedFile.
+
+    SHA-256 and CRC are not compared here: that needs the whole file, this only its first 72 bytes and its length.
+    """
+    if content[: len(MAGIC)] != MAGIC[: len(content)] or not content:
+        raise DamagedFile("header", "not a golf artifact (the first bytes are not its magic number)")
+    if len(content) < HEADER_SIZE:
+        raise DamagedFile("file", f"truncated, {len(content)} of the header's {HEADER_SIZE} bytes")
+    _, version, *fields = _HEADER.unpack_from(content)
+    if version > VERSION:
+        raise DamagedFile(
+            "header", f"format version {version}; this golf reads version {VERSION}, a newer one may read it"
+        )
+    if version < VERSION:
+        raise DamagedFile("header", f"format version {version} does not exist; this golf reads version {VERSION}")
+    header = Header(*fields)
+    _check_sizes(header, len(content))
+    return header
+
+
+def _check_sizes(header: Header, actual: int) -> None:
+    if actual < header.file_size:
+        raise DamagedFile("file", f"truncated, {actual:,} of {header.file_size:,} bytes")
+    if actual > header.file_size:
+        raise DamagedFile("file", f"{actual - header.file_size:,} bytes after the end at {header.file_size:,}")
+    behind = header.file_size - HEADER_SIZE
+    if not SMALLEST_FRAME <= header.manifest_length <= behind:
+        raise DamagedFile(
+            "header",
+            f"the manifest is stored in {header.manifest_length:,} bytes; {SMALLEST_FRAME} to {behind:,} are possible",
+        )
+    if not 1 <= header.manifest_size <= MAX_MANIFEST:
+        raise DamagedFile(
+            "header", f"the manifest decodes to {header.manifest_size:,} bytes; 1 to {MAX_MANIFEST:,} are allowed"
+        )

@@ -1,0 +1,55 @@
+"""The command line: one thin file per command. Only here do errors become exit codes and torch is imported late."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from golf import __version__
+from golf.cli.generate import generate
+from golf.cli.inspect import inspect
+from golf.cli.pack import pack
+from golf.cli.train import train
+from golf.cli.verify import verify
+from golf.errors import GolfError
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=_SETTINGS)
+@click.version_option(__version__, prog_name="golf")
+def golf() -> None:
+    r"""Train, pack and verify the best language model that fits in a byte cap.
+
+    \b
+    golf train                  a small transformer, by a recipe
+    golf pack --cap 16MB        its weights as one file under the cap
+    golf verify artifact.bin    what that file is worth, from the file alone
+    """
+
+
+for _command in (train, pack, verify, inspect, generate):
+    golf.add_command(_command)
+
+
+def main() -> None:
+    """Run a command; every foreseen failure ends as one sentence on stderr and its exit code."""
+    try:
+        code = golf.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except GolfError as error:
+        click.echo(f"error: {error}", err=True)
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stopped at once; files are as they were last saved", err=True)
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone; Python would complain about the flush at exit
+        code = 0
+    except MemoryError:
+        click.echo("error: not enough memory for this; try a smaller model or batch", err=True)
+        code = 5
+    sys.exit(code if isinstance(code, int) else 0)

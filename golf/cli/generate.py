@@ -1,0 +1,44 @@
+"""`golf generate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from golf.cli.options import device_option
+
+
+@click.command(
+    epilog="""Examples:
+
+\b
+  golf generate artifact.bin "def main("
+  golf generate artifact.bin "import " --tokens 200 --temperature 0"""
+)
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.argument("prompt")
+@click.option("--tokens", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="Most tokens to add.")
+@click.option(
+    "--temperature", type=click.FloatRange(0, 100), default=0.8, show_default=True, help="0 takes the likeliest."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@device_option
+def generate(artifact: Path, prompt: str, tokens: int, temperature: float, seed: int, device: str) -> None:
+    """Continue PROMPT with the model in ARTIFACT; prints prompt and continuation to stdout."""
+    from golf.cli.options import resolve_device
+    from golf.cli.verify import find_artifact
+    from golf.generate import generate as stream
+
+    pieces = stream(
+        find_artifact(artifact),
+        prompt,
+        tokens=tokens,
+        temperature=temperature,
+        seed=seed,
+        device=resolve_device(device),
+    )
+    click.echo(prompt, nl=False)
+    for piece in pieces:
+        click.echo(piece, nl=False)
+    click.echo()

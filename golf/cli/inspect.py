@@ -1,0 +1,38 @@
+"""`golf inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from golf.cli.options import json_option
+
+
+@click.command(
+    epilog="""Examples:
+
+\b
+  golf inspect artifact.bin
+  golf inspect artifact.bin --json | python -m json.tool"""
+)
+@click.argument("artifact", type=click.Path(path_type=Path))
+@json_option
+def inspect(artifact: Path, as_json: bool) -> None:
+    """Check ARTIFACT's structure and digests and show what is in it; decodes no weight, needs no torch."""
+    from golf.artifact import open_artifact
+    from golf.cli.terminal import show, show_json
+    from golf.cli.verify import find_artifact
+    from golf.ledger import artifact_ledger
+
+    found = open_artifact(find_artifact(artifact))
+    ledger = artifact_ledger(found)
+    if as_json:
+        from golf.results import to_json
+
+        sections = [section.to_json() for section in found.sections]
+        show_json(found.manifest.to_json() | {"sections": sections, "ledger": to_json(ledger)})
+    else:
+        from golf.report.inspection import inspection_table
+
+        show(inspection_table(found, ledger))

@@ -1,0 +1,79 @@
+"""What a person sees while a command works: one live line on a terminal, plain lines elsewhere. All of it on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from golf.observer import Observer
+
+
+def show(tables: Iterable[RenderableType]) -> None:
+    """Print tables to stdout; without colour where stdout is no terminal or NO_COLOR is set."""
+    from rich.console import Console
+
+    # 100 columns where the output is a pipe or a file, so that no figure is cut
+    width = None if sys.stdout.isatty() else 100
+    console = Console(width=width, highlight=False, soft_wrap=False)
+    for table in tables:
+        console.print(table)
+
+
+def show_json(value: dict[str, Any]) -> None:
+    """Print one JSON object to stdout."""
+    print(json.dumps(value, allow_nan=False))
+
+
+def as_text(value: dict[str, Any]) -> str:
+    """A JSON file for people: indented, one line at the end."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def note(text: str) -> None:
+    """One sentence to stderr."""
+    print(f"note: {text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def watching(total_steps: int | None = None) -> Iterator[Observer]:
+    """An Observer that shows progress: a live bar on a terminal, else a line for every logged record."""
+    from golf.observer import Observer
+
+    if not sys.stderr.isatty():
+        yield Observer(record=lambda r: print(step_line(r, total_steps), file=sys.stderr, flush=True), note=note)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=1.0)
+
+        def stage(name: str, share: float) -> None:
+            progress.update(task, description=name, completed=share)
+
+        def record(figures: dict[str, Any]) -> None:
+            share = figures["step"] / total_steps if total_steps else 0.0
+            progress.update(task, description=step_line(figures, total_steps), completed=share)
+            if "val_loss" in figures:
+                progress.console.print(step_line(figures, total_steps), highlight=False)
+
+        yield Observer(stage=stage, record=record, note=lambda text: progress.console.print(f"note: {text}"))
+
+
+def step_line(record: dict[str, Any], total_steps: int | None) -> str:
+    """One logged step in the form that readers of contest logs expect, and what golf adds to it."""
+    milliseconds = record["elapsed"] * 1000
+    line = f"step:{record['step']}/{total_steps} train_loss:{record['train_loss']:.4f}"
+    if "val_loss" in record:
+        line += f" val_loss:{record['val_loss']:.4f} val_bpb:{record['val_bpb']:.4f}"
+        line += f" packs_to:{record['predicted_bytes']:,}B at {record['predicted_bits_per_weight']:.2f} bits"
+        line += f" (+{record['predicted_gap']:.4f})"
+    line += f" train_time:{milliseconds:.0f}ms step_avg:{milliseconds / record['step']:.1f}ms"
+    return line + f" tok/s:{record['tokens_per_s']:,}"

@@ -1,0 +1,98 @@
+"""`golf train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from golf.cli.options import device_option, json_option
+
+if TYPE_CHECKING:
+    from golf.recipe import Recipe
+    from golf.runs import Run
+
+
+@click.command(
+    epilog="""Examples:
+
+\b
+  golf train
+  golf train recipes/numuon-16mb.toml --dry-run
+  golf train quickstart --set train.steps=1000 --set optimizer.name=muon --out artifacts/muon
+  golf train --resume --out artifacts/muon"""
+)
+@click.argument("recipe", required=False)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default artifacts/NAME of the recipe.")
+@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one key of the recipe.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run from its checkpoint.")
+@click.option("--force", is_flag=True, help="Start over in a folder that holds a run.")
+@device_option
+@click.option("--dry-run", is_flag=True, help="Show sizes, optimizers and estimated time; write nothing.")
+@json_option
+def train(
+    recipe: str | None,
+    out: Path | None,
+    settings: tuple[str, ...],
+    resume: bool,
+    force: bool,
+    device: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Train what RECIPE says: a path, or the name of a shipped recipe; by default golf.toml's.
+
+    Writes recipe.toml, metrics.jsonl and checkpoint.safetensors into the run's folder. Ctrl-C saves and stops.
+    """
+    from golf.recipe import find_recipe, load_recipe
+    from golf.runs import Run
+    from golf.workspace import find_workspace
+
+    workspace = find_workspace(Path.cwd())
+    if resume and recipe is None and out is not None and Run(out).recipe.exists():
+        source = Run(out).recipe  # the run's own resolved recipe
+    else:
+        source = find_recipe(recipe or workspace.recipe)
+    resolved = load_recipe(source, settings)
+    if dry_run:
+        _dry_run(resolved, device, as_json)
+        return
+    run = Run(out or workspace.artifacts / resolved.name)
+    _train(resolved, run, workspace.data, device, resume=resume, force=force, as_json=as_json)
+
+
+def _dry_run(recipe: Recipe, device: str, as_json: bool) -> None:
+    from golf.cli.options import resolve_device
+    from golf.cli.terminal import show, show_json
+    from golf.plan import plan
+    from golf.report import plan_tables
+    from golf.results import to_json
+
+    planned = plan(recipe, device=resolve_device(device))
+    if as_json:
+        show_json(to_json(planned))
+    else:
+        show(plan_tables(planned))
+
+
+def _train(recipe: Recipe, run: Run, cache: Path, device: str, *, resume: bool, force: bool, as_json: bool) -> None:
+    from golf import durable
+    from golf.cli.options import resolve_device
+    from golf.cli.terminal import as_text, show, show_json, watching
+    from golf.interrupt import listening
+    from golf.report import training_table
+    from golf.results import to_json
+    from golf.runs import lock
+    from golf.train import claim_folder
+    from golf.train import train as train_flow
+
+    chosen = resolve_device(device)
+    with lock(run), listening() as stop, watching(recipe.train.steps) as observer:
+        claim_folder(run, recipe, resume=resume, force=force)
+        result = train_flow(recipe, run, cache=cache, device=chosen, stop=stop, resume=resume, observer=observer)
+        durable.write_text(run.result, as_text(to_json(result)))
+    if as_json:
+        show_json(to_json(result))
+    else:
+        show([training_table(result)])

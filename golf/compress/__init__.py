@@ -1,0 +1,1 @@
+"""Weights to bytes and back: sensitivity, allocation, factorization, quantization, entropy coding."""

@@ -1,0 +1,56 @@
+"""Uniform quantization with one step per row and per column, stored as log-scale codes of a byte.
+
+The step of weight (i, j) is  step · 2^((row_i + column_j) / STEPS_PER_OCTAVE),  separable, so that M + N bytes describe
+M · N steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Rounding a log-step to a quarter octave costs about (ln 2 / 4)² / 24 = .1 % of the rate-distortion optimum.
+STEPS_PER_OCTAVE = 4
+# Reconstructed symbols stay exact in float32 and int32; a pack that needs more levels wants another step.
+MAX_SYMBOL = (1 << 23) - 1
+
+Symbols = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Codes of the rows (M,) uint8 and columns (N,) uint8 of one matrix."""
+
+    rows: NDArray[np.uint8]
+    columns: NDArray[np.uint8]
+
+    def relative(self) -> NDArray[np.float32]:
+        """Step of every weight relative to the tensor's own, (M, N) float32, all at least 1."""
+        return np.outer(from_codes(self.rows), from_codes(self.columns)).astype(np.float32)
+
+
+def to_codes(relative_steps: NDArray[np.float64]) -> tuple[float, NDArray[np.uint8]]:
+    """Positive steps (n,) → (base, codes): step ≈ base · 2^(code / STEPS_PER_OCTAVE); 63 octaves of range."""
+    octaves = np.log2(relative_steps)
+    codes = np.rint((octaves - octaves.min()) * STEPS_PER_OCTAVE)
+    return float(2.0 ** octaves.min()), np.minimum(codes, 255).astype(np.uint8)
+
+
+def from_codes(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Inverse of `to_codes` up to the base."""
+    return np.exp2(codes.astype(np.float64) / STEPS_PER_OCTAVE)
+
+
+def quantize(values: NDArray[np.float32]) -> Symbols:
+    """Values in units of their step → nearest integers, int32; raises OverflowError beyond MAX_SYMBOL."""
+    rounded = np.rint(values)
+    if rounded.size and float(np.abs(rounded).max()) > MAX_SYMBOL:
+        raise OverflowError("step too small for the values")
+    return rounded.astype(np.int32)
+
+
+def dequantize(symbols: Symbols) -> NDArray[np.float32]:
+    """Inverse of `quantize` to within half a step."""
+    return symbols.astype(np.float32)

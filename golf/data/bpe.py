@@ -1,0 +1,148 @@
+"""Training a SentencePiece BPE model: text in, the bytes of a small lossless model out."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import sentencepiece
+
+from golf.data.model_proto import Piece, PieceType, build_model, parse_model
+from golf.errors import DataError
+
+# Measured on the standard library (1,024 pieces, bytes per token of the validation split): the first 8 KiB of each file
+# 2.70, 32 KiB 2.72, whole files 2.71. A cap on each document keeps one large table from owning the vocabulary.
+_DOCUMENT_LIMIT = 32 << 10
+# Ten million characters train in 3 s on one core; more moved no figure.
+_SAMPLE_LIMIT = 10_000_000
+# Rarer characters are left to byte pieces; .999 and .9999 give the same bytes per token within 0.2 %.
+_COVERAGE = 0.9995
+# Indentation and `):` with what follows it want long pieces: 16 characters give 2.68 bytes per token, 32 2.72, 64 no more.
+_LONGEST_PIECE = 32
+_SPECIAL = 4 + 256
+
+# SentencePiece's trainer forbids pieces that end in a space, takes a tab for a boundary and drops line ends. While it
+# trains, these four are private-use characters without a meaning to it, and the pieces are written back afterwards:
+# 2.72 bytes per token instead of 2.36 (documents as they are) or 2.55 (split_by_whitespace off).
+_STAND_INS = {" ": "\ue000", "\t": "\ue001", "\n": "\ue002", "\r": "\ue003"}
+_HIDE = str.maketrans(_STAND_INS)
+_REVEAL = str.maketrans({mark: "▁" if char == " " else char for char, mark in _STAND_INS.items()})
+# Never single pieces: the stand-ins themselves, the space mark, the trainer's mark of unknowns, and NUL.
+_RESERVED = {*_STAND_INS.values(), "▁", "▅", "\0"}
+
+
+def train_sentencepiece(texts: Iterable[str], vocab_size: int) -> bytes:
+    """Train a lossless BPE model with exactly `vocab_size` pieces; the same texts in any order give the same bytes.
+
+    Ids follow the contest: pad 0, bos 1, eos 2, unk 3; then 256 byte pieces, merges by priority, single characters.
+    Training sees a sample of the texts, chosen by hash, so its time is bounded. Raises DataError where the text does not
+    hold enough different pieces, naming the largest vocab_size it allows.
+    """
+    room = vocab_size - _SPECIAL
+    if room < 0:
+        raise DataError(f"tokenizer.vocab_size {vocab_size} is below {_SPECIAL}, the pieces every model has")
+    sample = _sample(texts)
+    characters = _frequent_characters(sample, limit=room // 2)
+    if not characters:
+        return _without_merges(vocab_size)
+    trained = parse_model(_train(list(_fragments(sample, characters)), vocab_size))
+    return build_model([Piece(p.text.translate(_REVEAL), p.score, p.type) for p in trained.pieces])
+
+
+def _sample(texts: Iterable[str]) -> list[str]:
+    """Beginnings of the texts with the smallest hashes, up to _SAMPLE_LIMIT characters, in the order of their hashes.
+
+    Law: the same set of texts gives the same sample, in whatever order it comes.
+    """
+    kept: list[tuple[int, str]] = []
+    total = 0
+    for text in texts:
+        head = text[:_DOCUMENT_LIMIT]
+        # negative, so that the heap's first is the largest hash
+        heapq.heappush(kept, (-int.from_bytes(hashlib.sha256(head.encode()).digest()), head))
+        total += len(head)
+        while total > _SAMPLE_LIMIT:
+            total -= len(heapq.heappop(kept)[1])
+    return [head for _, head in sorted(kept, reverse=True)]
+
+
+def _frequent_characters(sample: list[str], *, limit: int) -> set[str]:
+    """The commonest characters that cover _COVERAGE of the sample, `limit` at most."""
+    counts: Counter[str] = Counter()
+    for text in sample:
+        counts.update(text)
+    needed = _COVERAGE * counts.total()
+    characters: set[str] = set()
+    covered = 0
+    # ties are broken by code point, not by which came first
+    for char, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        if covered >= needed or len(characters) == limit:
+            break
+        covered += count
+        if char not in _RESERVED:
+            characters.add(char)
+    return characters
+
+
+def _fragments(sample: list[str], characters: set[str]) -> Iterator[str]:
+    """Runs of `characters`, in stand-ins: no merge crosses a rare character, which will be bytes."""
+    run = re.compile(f"[{re.escape(''.join(sorted(characters)))}]+")
+    for text in sample:
+        for match in run.finditer(text):
+            yield match[0].translate(_HIDE)
+
+
+def _train(fragments: list[str], vocab_size: int) -> bytes:
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(fragments),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            byte_fallback=True,
+            pad_id=0,
+            bos_id=1,
+            eos_id=2,
+            unk_id=3,
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            character_coverage=1.0,
+            max_sentencepiece_length=_LONGEST_PIECE,
+            max_sentence_length=8 * _DOCUMENT_LIMIT,
+            split_by_whitespace=False,
+            split_by_unicode_script=False,
+            split_by_number=False,
+            num_threads=1,
+            minloglevel=3,
+        )
+    except (RuntimeError, OSError, ValueError) as error:
+        raise DataError(_why(str(error), vocab_size)) from None
+    return model.getvalue()
+
+
+def _why(complaint: str, vocab_size: int) -> str:
+    if match := re.search(r"to a value <= (\d+)", complaint):
+        return (
+            f"the training text has too few different pieces for tokenizer.vocab_size = {vocab_size}; "
+            f"the largest that works is {match[1]}"
+        )
+    return f"no tokenizer of {vocab_size} pieces can be trained on this text ({complaint.strip()}); use more text"
+
+
+def _without_merges(vocab_size: int) -> bytes:
+    """The model of a text with no character worth a piece: bytes alone, if that is all that was asked for."""
+    if vocab_size != _SPECIAL:
+        raise DataError(
+            f"the training text has too few different pieces for tokenizer.vocab_size = {vocab_size}; "
+            f"the largest that works is {_SPECIAL}"
+        )
+    control = PieceType.CONTROL
+    names = [("<pad>", control), ("<s>", control), ("</s>", control), ("<unk>", PieceType.UNKNOWN)]
+    special = [Piece(text, 0.0, kind) for text, kind in names]
+    return build_model(special + [Piece(f"<0x{byte:02X}>", 0.0, PieceType.BYTE) for byte in range(256)])

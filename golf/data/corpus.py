@@ -1,0 +1,117 @@
+"""Where text comes from, and which of it validates.
+
+Laws: the order is fixed; no document of one split is in the other, not even as a copy under another name; a document's
+split does not depend on what else there is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from golf.data.textfiles import Document, is_utf8, read_documents, visible_files
+from golf.errors import DataError
+from golf.recipe import Data
+
+Split = Literal["train", "val"]
+
+# Tests are data tables more than code, bundled packages differ between machines, idlelib's tests are named idle_test.
+_SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+# Written when Python is built, full of that machine's paths and flags.
+_BUILT = "_sysconfigdata"
+# Names the hash, so that it is independent of every other one. Chosen among a dozen by how representative CPython
+# 3.11's split is: 507 kB in 30 files; `xz -9e` needs 1.54 bits a byte, and 1.62 ± 0.10 on random slices of that size.
+_SPLIT = b"golf/data/split\0"
+
+
+def documents(section: Data, split: Split) -> Iterator[Document]:
+    """The documents of one split of a text source, in a fixed order, none of them empty.
+
+    The standard library is split by a hash of the file's path, other text by a hash of the document's content, unless
+    `val_path` names the validation text. Copies of validation documents are left out of "train".
+    Raises DataError for missing, empty or malformed text and where a split comes out empty.
+    """
+    if section.source == "shards":
+        raise DataError("token shards hold no documents; their text is not at hand")
+    found = False
+    for document in _split(section, split):
+        found = True
+        yield document
+    if not found:
+        raise DataError(_why_empty(section, split))
+
+
+def whole_text(path: Path, section: Data) -> Iterator[Document]:
+    """All documents of `path`, read as `section` reads its own text, without splitting."""
+    return read_documents(path, text_field=section.text_field)
+
+
+def _split(section: Data, split: Split) -> Iterator[Document]:
+    if split == "val":
+        return _validation(section)
+    withheld = {_digest(document) for document in _validation(section)}
+    return (document for document in _training(section) if _digest(document) not in withheld)
+
+
+def _validation(section: Data) -> Iterator[Document]:
+    if section.source == "stdlib":
+        return _stdlib(section, validates=True)
+    if section.val_path:
+        return whole_text(Path(section.val_path), section)
+    return (document for document in _own_text(section) if _validates(document.text.encode(), section))
+
+
+def _training(section: Data) -> Iterator[Document]:
+    """Everything that is not chosen for validation; copies of validation documents may still be among it."""
+    if section.source == "stdlib":
+        return _stdlib(section, validates=False)
+    return _own_text(section)
+
+
+def _own_text(section: Data) -> Iterator[Document]:
+    if section.path is None:
+        raise DataError(f'data.source = "{section.source}" needs data.path')
+    return whole_text(Path(section.path), section)
+
+
+def _stdlib(section: Data, *, validates: bool) -> Iterator[Document]:
+    """Python's own sources by path; the split is known from the path, so only the files asked for are read."""
+    root = Path(sysconfig.get_path("stdlib"))
+    names = sorted(file.relative_to(root).as_posix() for file in visible_files(root) if file.suffix == ".py")
+    for name in names:
+        if _is_library(name) and _validates(name.encode(), section) == validates and is_utf8(root / name):
+            text = (root / name).read_bytes().decode("utf-8")
+            if text:
+                yield Document(name, text)
+
+
+def _is_library(name: str) -> bool:
+    *folders, file = name.split("/")
+    return _SKIPPED.isdisjoint(folders) and not file.startswith(_BUILT)
+
+
+def _validates(key: bytes, section: Data) -> bool:
+    """Whether a document hashes into the validation share."""
+    return int.from_bytes(hashlib.sha256(_SPLIT + key).digest()[:8]) / 2**64 < section.val_fraction
+
+
+def _digest(document: Document) -> bytes:
+    return hashlib.sha256(document.text.encode()).digest()
+
+
+def _why_empty(section: Data, split: Split) -> str:
+    if section.source == "stdlib":
+        return (
+            f"the {split} split of this Python's standard library is empty; change data.val_fraction, or use a Python "
+            f"that comes with its sources"
+        )
+    if section.val_path:
+        return f"nothing of {section.path} is left to train on: all of it is also in data.val_path, {section.val_path}"
+    advice = "a larger" if split == "val" else "a smaller"
+    return (
+        f"no document of {section.path} falls into the {split} split at data.val_fraction = {section.val_fraction}; "
+        f"set {advice} val_fraction, or name a validation text as data.val_path"
+    )

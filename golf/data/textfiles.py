@@ -1,0 +1,157 @@
+"""Reading text from disk as documents: a UTF-8 file, a folder of them, or .jsonl records."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from golf.errors import DataError, EnvironmentFailure
+
+# A plain file has no documents of its own; 4 KiB are about a page, small enough that the hash split of a 1 MB file has
+# 250 documents to share out. A line longer than 64 KiB is cut all the same, so that memory stays bounded.
+DOCUMENT_BYTES = 4 << 10
+LINE_LIMIT = 64 << 10
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text that is read, split and tokenised as one; `name` says where it came from."""
+
+    name: str
+    text: str
+
+
+def read_documents(path: Path, *, text_field: str) -> Iterator[Document]:
+    """Every non-empty document of `path`, in a fixed order.
+
+    A plain file is cut at line ends (a line beyond LINE_LIMIT between characters), and its pieces joined are the file.
+    A folder gives the files below it that are UTF-8 and not hidden, by path. A .jsonl file gives `text_field` of each
+    line. Raises DataError where there is no such path, no text, text that is not UTF-8, or a bad record.
+    """
+    if not path.exists():
+        raise DataError(f"{path} does not exist; check data.path and data.val_path")
+    found = False
+    for document in _explained(_folder if path.is_dir() else _file, path, text_field):
+        found = True
+        yield document
+    if not found:
+        raise DataError(f"{path} holds no text; name a file or folder with UTF-8 text in it")
+
+
+def _explained(read: Callable[[Path, str], Iterator[Document]], path: Path, text_field: str) -> Iterator[Document]:
+    """`read`, with the system's refusals as golf's."""
+    try:
+        yield from read(path, text_field)
+    except OSError as error:
+        raise EnvironmentFailure(f"cannot read {error.filename or path}: {error.strerror or error}") from error
+
+
+def _folder(folder: Path, text_field: str) -> Iterator[Document]:
+    for file in sorted(visible_files(folder), key=lambda file: file.relative_to(folder).as_posix()):
+        if file.suffix == ".jsonl" or is_utf8(file):
+            name = file.relative_to(folder).as_posix()
+            for document in _file(file, text_field):
+                yield Document(name + document.name.removeprefix(file.name), document.text)
+
+
+def visible_files(folder: Path) -> Iterator[Path]:
+    """Regular files below `folder` of which no part of the path is hidden; links to folders are not followed."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            file = Path(parent, name)
+            if not name.startswith(".") and file.is_file():
+                yield file
+
+
+def is_utf8(file: Path) -> bool:
+    """Whether all of `file` decodes, found out without keeping it."""
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            while stream.read(_BLOCK):
+                pass
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _file(file: Path, text_field: str) -> Iterator[Document]:
+    with file.open("rb") as stream:
+        yield from _records(file, stream, text_field) if file.suffix == ".jsonl" else _plain(file, stream)
+
+
+def _records(file: Path, stream: BinaryIO, text_field: str) -> Iterator[Document]:
+    """The text of each line of a .jsonl file; blank lines and empty texts are passed over."""
+    for number, line in enumerate(stream, start=1):
+        if line.strip() and (text := _record_text(file, number, line, text_field)):
+            yield Document(f"{file.name}:{number}", text)
+
+
+def _record_text(file: Path, number: int, line: bytes, text_field: str) -> str:
+    where = f"{file}, line {number}"
+    try:
+        record = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8 at byte {error.start} of the line; convert the file") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: not JSON ({error}); each line of a .jsonl file is one JSON object") from None
+    if not isinstance(record, dict) or text_field not in record:
+        raise DataError(f'{where}: no field "{text_field}"; set data.text_field to the key that holds the text')
+    text = record[text_field]
+    if not isinstance(text, str):
+        raise DataError(
+            f'{where}: field "{text_field}" is no string; set data.text_field to the key that holds the text'
+        )
+    if not _encodable(text):
+        raise DataError(f'{where}: field "{text_field}" holds half a surrogate pair, which is no text; drop the line')
+    return text
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _plain(file: Path, stream: BinaryIO) -> Iterator[Document]:
+    """The pieces of a plain text file, named by their byte offsets."""
+    offset = 0
+    for piece in _pieces(stream):
+        try:
+            yield Document(f"{file.name}:{offset}", piece.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise DataError(f"{file}: not UTF-8 at byte {offset + error.start}; convert the file") from None
+        offset += len(piece)
+
+
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    """Cut a stream into pieces; where the cuts fall depends on the content alone, not on how it was buffered."""
+    rest, ended = b"", False
+    while not ended:
+        block = stream.read(_BLOCK)
+        rest, start, ended = rest + block, 0, not block
+        # a cut looks at most one byte past LINE_LIMIT
+        while len(rest) - start > (0 if ended else LINE_LIMIT):
+            end = _cut(rest, start)
+            yield rest[start:end]
+            start = end
+        rest = rest[start:]
+
+
+def _cut(buffer: bytes, start: int) -> int:
+    """Where the piece that begins at `start` ends: behind a line end, or at the last character below LINE_LIMIT."""
+    limit = start + LINE_LIMIT
+    line_end = buffer.find(b"\n", start + DOCUMENT_BYTES - 1, limit)
+    if line_end >= 0:
+        return line_end + 1
+    if limit >= len(buffer):
+        return len(buffer)
+    # a UTF-8 character has at most three continuation bytes (10xxxxxx); more are no text and are reported on decoding
+    return next((end for end in range(limit, limit - 4, -1) if buffer[end] & 0xC0 != 0x80), limit)

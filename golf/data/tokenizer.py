@@ -1,0 +1,201 @@
+"""Text ↔ tokens, and how many bytes of text each token stands for."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import sentencepiece
+import zstandard
+from numpy.typing import NDArray
+
+from golf.data.model_proto import PieceModel, PieceType, parse_model
+from golf.data.textfiles import Document
+from golf.errors import DamagedFile
+
+Tokens = NDArray[np.uint16]
+
+BOS_ID = 1
+_SPACE = "▁"
+
+
+class Tokenizer(ABC):
+    """Text as tokens below `vocab_size`; the same for every kind once its table of pieces is known.
+
+    The table gives each token's bytes. Tokens that stand for no text (control, unknown, unused) are boundaries; in a
+    model that trims spaces, a token's leading space right after a boundary is no text either.
+    """
+
+    kind: ClassVar[str]
+    bos_id: ClassVar[int] = BOS_ID
+
+    def __init__(self, serialized: bytes, pieces: list[bytes], *, boundary: list[bool], trims_spaces: bool) -> None:
+        """Keep `pieces`, the bytes of each token with its leading space, and which tokens are boundaries."""
+        self.serialized = serialized
+        self._pieces = pieces
+        self._boundary = np.array(boundary, dtype=np.bool_)
+        self._bytes = np.array([len(piece) for piece in pieces], dtype=np.int64)
+        self._may_trim = np.array([trims_spaces and piece.startswith(b" ") for piece in pieces], dtype=np.bool_)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, V."""
+        return len(self._pieces)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) over kind and serialized form: equal digests tokenise alike."""
+        return hashlib.sha256(self.kind.encode() + b"\0" + self.serialized).hexdigest()
+
+    @cached_property
+    def packed_size(self) -> int:
+        """Bytes of the serialized form under zstd 19; 0 where there is none."""
+        return len(zstandard.ZstdCompressor(level=19).compress(self.serialized)) if self.serialized else 0
+
+    @abstractmethod
+    def encode(self, text: str) -> Tokens:
+        """Tokens (N,) uint16 of `text`, without BOS. `text` holds no surrogates."""
+
+    def decode(self, tokens: NDArray[np.integer], *, previous: int = BOS_ID) -> bytes:
+        """Bytes of `tokens` (N,) that follow the token `previous`.
+
+        Law: `len(decode(tokens[1:], previous=tokens[0])) == byte_counts(tokens).sum()`.
+        """
+        context = np.concatenate([np.array([previous], dtype=np.int64), np.asarray(tokens, dtype=np.int64)])
+        trimmed = self._trimmed(context)
+        pairs = zip(context[1:].tolist(), trimmed.tolist(), strict=True)
+        return b"".join(self._pieces[token][trim:] for token, trim in pairs)
+
+    def byte_counts(self, tokens: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Bytes of text (N-1,) that each target `tokens[1:]` stands for, given the token before it.
+
+        With the contest's tokenizer these are the contest's own: base[t] + (leading_space[t] and not boundary[previous]).
+        """
+        context = np.asarray(tokens, dtype=np.int64)
+        return self._bytes[context[1:]] - self._trimmed(context)
+
+    def _trimmed(self, context: NDArray[np.int64]) -> NDArray[np.int64]:
+        """1 for each of `context[1:]` whose leading space is not text, else 0."""
+        return (self._may_trim[context[1:]] & self._boundary[context[:-1]]).astype(np.int64)
+
+
+class ByteTokenizer(Tokenizer):
+    """The contest's byte260: pad 0, bos 1, eos 2, unk 3, byte b is token 4 + b."""
+
+    kind = "bytes"
+
+    def __init__(self) -> None:
+        """Build the table; there is nothing to load."""
+        pieces = [b""] * 4 + [bytes([byte]) for byte in range(256)]
+        super().__init__(b"", pieces, boundary=[True] * 4 + [False] * 256, trims_spaces=False)
+
+    def encode(self, text: str) -> Tokens:
+        """One token a byte of UTF-8."""
+        return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.uint16) + np.uint16(4)
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """A SentencePiece model: golf's own, which are lossless, or a given one, whose losses `accounting` shows."""
+
+    kind = "sentencepiece"
+
+    def __init__(self, serialized: bytes) -> None:
+        """Read the model; raises ValueError or RuntimeError where the bytes are no model with BOS id 1."""
+        model = parse_model(serialized)
+        control = {PieceType.CONTROL, PieceType.UNKNOWN, PieceType.UNUSED}
+        boundary = [piece.type in control for piece in model.pieces]
+        if model.bos_id != BOS_ID or len(model.pieces) <= BOS_ID or model.pieces[BOS_ID].type is not PieceType.CONTROL:
+            raise ValueError(f"the token that opens a document is not id {BOS_ID}")
+        super().__init__(serialized, _piece_bytes(model), boundary=boundary, trims_spaces=model.trims_spaces)
+        # Log lines of the C++ library go straight to stderr; 3 leaves fatal ones.
+        sentencepiece.set_min_log_level(3)
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=serialized)
+        if self._processor.vocab_size() != self.vocab_size:
+            raise ValueError("SentencePiece reads another number of pieces")
+        self._space_mark = _byte_tokens(model, _SPACE) if model.lossless else None
+
+    def encode(self, text: str) -> Tokens:
+        """SentencePiece's tokens; in a lossless model a literal U+2581, its mark of a space, is spelled in bytes."""
+        if self._space_mark is None or _SPACE not in text:
+            return np.array(self._processor.encode(text), dtype=np.uint16)
+        tokens: list[int] = []
+        for part in text.split(_SPACE):
+            tokens += self._processor.encode(part)
+            tokens += self._space_mark
+        return np.array(tokens[: -len(self._space_mark)], dtype=np.uint16)
+
+
+def load_tokenizer(kind: str, serialized: bytes) -> Tokenizer:
+    """Tokenizer from bytes that may be hostile; raises DamagedFile where they are not a tokenizer of that kind."""
+    if kind == ByteTokenizer.kind:
+        if serialized:
+            raise DamagedFile(
+                "tokenizer", f"kind bytes has no serialized form, yet {len(serialized):,} bytes are given"
+            )
+        return ByteTokenizer()
+    if kind != SentencePieceTokenizer.kind:
+        raise DamagedFile("tokenizer", f"kind {kind!r} is neither bytes nor sentencepiece")
+    try:
+        return SentencePieceTokenizer(serialized)
+    except (ValueError, RuntimeError, TypeError, OSError) as error:
+        raise DamagedFile("tokenizer", f"not a usable SentencePiece model: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    """Text as it is against text as its tokens tell it; they differ where a tokenizer replaces or drops characters."""
+
+    documents: int = 0
+    tokens: int = 0
+    """BOS included"""
+    text_bytes: int = 0
+    counted_bytes: int = 0
+    """what `byte_counts` gives, the denominator of bits per byte"""
+    changed_documents: int = 0
+    """documents that do not come back exactly"""
+
+    def add(self, tokenizer: Tokenizer, text: str, tokens: Tokens) -> Accounting:
+        """Count one more document; `tokens` (N,) are those of `text` with BOS before them."""
+        original, decoded = text.encode("utf-8"), tokenizer.decode(tokens)
+        return Accounting(
+            self.documents + 1,
+            self.tokens + len(tokens),
+            self.text_bytes + len(original),
+            self.counted_bytes + int(tokenizer.byte_counts(tokens).sum()),
+            self.changed_documents + (decoded != original),
+        )
+
+
+def accounting(tokenizer: Tokenizer, documents: Iterable[Document]) -> Accounting:
+    """Tokenise `documents` and compare their bytes with what the tokens are counted as."""
+    total = Accounting()
+    for document in documents:
+        total = total.add(tokenizer, document.text, with_bos(tokenizer, document.text))
+    return total
+
+
+def with_bos(tokenizer: Tokenizer, text: str) -> Tokens:
+    """Tokens (N,) uint16 of a document: BOS, then its text."""
+    return np.concatenate([np.array([tokenizer.bos_id], dtype=np.uint16), tokenizer.encode(text)])
+
+
+def _piece_bytes(model: PieceModel) -> list[bytes]:
+    """The bytes of text each token stands for, spaces as spaces; none for control, unknown and unused tokens."""
+    table = []
+    for piece in model.pieces:
+        if piece.type in (PieceType.NORMAL, PieceType.USER_DEFINED):
+            table.append(piece.text.replace(_SPACE, " ").encode("utf-8"))
+        else:
+            table.append(b"" if piece.byte is None else bytes([piece.byte]))
+    return table
+
+
+def _byte_tokens(model: PieceModel, text: str) -> list[int]:
+    """Tokens that spell `text` in byte pieces."""
+    tokens = {piece.byte: token for token, piece in enumerate(model.pieces) if piece.byte is not None}
+    return [tokens[byte] for byte in text.encode("utf-8")]

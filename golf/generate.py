@@ -1,0 +1,44 @@
+"""Text from an artifact alone."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from golf.artifact import open_artifact
+from golf.rebuild import rebuild
+
+
+@torch.inference_mode()
+def generate(
+    path: Path, prompt: str, *, tokens: int, temperature: float, seed: int, device: torch.device
+) -> Iterator[str]:
+    """Continue `prompt` by `tokens` tokens, piece by piece; the prompt itself is not repeated.
+
+    Temperature 0 takes the likeliest token. The same seed gives the same text on the same device. The model sees at
+    most the sequence length it was trained on.
+    """
+    rebuilt = rebuild(open_artifact(path))
+    model, tokenizer = rebuilt.model.to(device), rebuilt.tokenizer
+    window = rebuilt.recipe.train.sequence_length
+    generator = torch.Generator().manual_seed(seed)
+    context = [tokenizer.bos_id, *tokenizer.encode(prompt).tolist()]
+    # a token can hold part of a character: text leaves only once it is whole
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    for _ in range(tokens):
+        logits = model(torch.tensor([context[-window:]], device=device))[0, -1].cpu()
+        context.append(_sample(logits, temperature, generator))
+        if context[-1] == tokenizer.bos_id:
+            break
+        yield decoder.decode(tokenizer.decode(torch.tensor(context[-1:]).numpy()))
+    yield decoder.decode(b"", final=True)
+
+
+def _sample(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> int:
+    """One token of softmax(logits / temperature); logits (V,) float32."""
+    if temperature == 0:
+        return int(logits.argmax())
+    return int(torch.multinomial(torch.softmax(logits / temperature, dim=-1), 1, generator=generator))

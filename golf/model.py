@@ -1,0 +1,188 @@
+"""A decoder-only transformer whose every matrix is one that golf can pack.
+
+Rotary embeddings (arXiv:2104.09864), RMSNorm without gain, grouped-query attention (arXiv:2305.13245) with normalised
+queries and keys and a learned gain per query head, relu-squared MLP (arXiv:2109.08668), tied embeddings, logit softcap
+(arXiv:2408.00118). The shape is that of the Parameter Golf baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from golf.recipe import Model as Shape
+
+
+def parameter_shapes(shape: Shape, vocab_size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of every parameter, by arithmetic alone: nothing is allocated.
+
+    A reader of untrusted files compares them with what a file declares before it builds anything.
+    """
+    D, hidden = shape.width, shape.mlp_width
+    kv_width = shape.kv_heads * shape.head_width
+    yield "embedding.weight", (vocab_size, D)
+    for layer in range(shape.layers):
+        block = f"blocks.{layer}"
+        yield f"{block}.attention.query_gain", (shape.heads,)
+        yield f"{block}.attention.query.weight", (D, D)
+        yield f"{block}.attention.key.weight", (kv_width, D)
+        yield f"{block}.attention.value.weight", (kv_width, D)
+        yield f"{block}.attention.output.weight", (D, D)
+        yield f"{block}.mlp.up.weight", (hidden, D)
+        yield f"{block}.mlp.down.weight", (D, hidden)
+
+
+def parameter_count(shape: Shape, vocab_size: int) -> int:
+    """Number of weights; the tied embedding counts once."""
+    return sum(_product(dims) for _, dims in parameter_shapes(shape, vocab_size))
+
+
+def flops_per_token(shape: Shape, vocab_size: int, sequence_length: int) -> int:
+    """FLOPs of forward and backward for one token: 6 a weight + 12 D T a layer (arXiv:2204.02311, appendix B)."""
+    attention = 12 * shape.layers * shape.width * sequence_length
+    return 6 * parameter_count(shape, vocab_size) + attention
+
+
+def role(name: str) -> str:
+    """What a parameter does, whatever its layer: `embedding`, `attention.query`, `mlp.down`, ..."""
+    parts = [part for part in name.split(".") if not part.isdigit() and part not in ("blocks", "weight")]
+    return ".".join(parts)
+
+
+class Transformer(nn.Module):
+    """Logits over the next token for every position; uninitialised until `initialize`."""
+
+    def __init__(self, shape: Shape, vocab_size: int) -> None:
+        """Allocate the parameters named by `parameter_shapes`."""
+        super().__init__()
+        self.shape, self.vocab_size = shape, vocab_size
+        self.embedding = nn.Embedding(vocab_size, shape.width, _weight=torch.empty(vocab_size, shape.width))
+        self.blocks = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
+        self._rotary: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, T) int64 → softcapped logits (B, T, V) float32."""
+        x = _norm(self.embedding(tokens))
+        rotary = self._rotary_tables(tokens.shape[1], x)
+        for block in self.blocks:
+            x = block(x, rotary)
+        logits = F.linear(_norm(x), self.embedding.weight).float()
+        cap = self.shape.logit_softcap
+        return cap * torch.tanh(logits / cap)
+
+    def loss(self, windows: Tensor, *, reduction: str = "mean") -> Tensor:
+        """Cross entropy in nats of windows (B, T+1) int64: each token predicts the next.
+
+        `reduction` is torch's: "mean" over B·T targets, or "none" for a (B, T) result.
+        """
+        logits = self(windows[:, :-1])
+        losses = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten(), reduction=reduction)
+        return losses.view(len(windows), -1) if reduction == "none" else losses
+
+    def _rotary_tables(self, T: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (T, head_width / 2), kept between calls of one length and device."""
+        known = self._rotary
+        if known is None or known[0].shape[0] != T or known[0].device != like.device:
+            half = self.shape.head_width // 2
+            frequencies = self.shape.rope_base ** (-torch.arange(half, dtype=torch.float64) / half)
+            angles = torch.outer(torch.arange(T, dtype=torch.float64), frequencies)
+            known = (angles.cos().float().to(like.device), angles.sin().float().to(like.device))
+            self._rotary = known
+        return known
+
+
+@torch.no_grad()
+def initialize(model: Transformer, *, seed: int) -> None:
+    """Fill every parameter from `seed` alone, in the order of `parameter_shapes`.
+
+    Matrices that write to the residual stream start at zero, so every block starts as the identity (as in the
+    contest's baseline); the others start orthogonal, the shape an orthogonalised update keeps.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        fresh = torch.empty(parameter.shape)
+        if name == "embedding.weight":
+            fresh.normal_(std=model.shape.embedding_std, generator=generator)
+        elif name.endswith("query_gain"):
+            fresh.fill_(model.shape.query_gain)
+        elif name.endswith(("attention.output.weight", "mlp.down.weight")):
+            fresh.zero_()
+        else:
+            nn.init.orthogonal_(fresh, generator=generator)
+        parameter.copy_(fresh)
+
+
+class _Block(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.attention = _Attention(shape)
+        self.mlp = _Mlp(shape)
+
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+        x = x + self.attention(_norm(x), rotary)
+        return x + self.mlp(_norm(x))
+
+
+class _Attention(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.heads, self.kv_heads = shape.heads, shape.kv_heads
+        kv_width = shape.kv_heads * shape.head_width
+        self.query_gain = nn.Parameter(torch.empty(shape.heads))
+        self.query = _linear(shape.width, shape.width)
+        self.key = _linear(shape.width, kv_width)
+        self.value = _linear(shape.width, kv_width)
+        self.output = _linear(shape.width, shape.width)
+
+    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+        """x (B, T, D) → (B, T, D)."""
+        query = _rotate(_norm(_split(self.query(x), self.heads)), rotary) * self.query_gain.view(-1, 1, 1)
+        key = _rotate(_norm(_split(self.key(x), self.kv_heads)), rotary)
+        value = _split(self.value(x), self.kv_heads)
+        mixed = F.scaled_dot_product_attention(
+            query.to(value.dtype), key.to(value.dtype), value, is_causal=True, enable_gqa=True
+        )
+        return self.output(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class _Mlp(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.up = _linear(shape.width, shape.mlp_width)
+        self.down = _linear(shape.mlp_width, shape.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.relu(self.up(x)).square())  # type: ignore[no-any-return]
+
+
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    """A bias-free linear map whose weight (outputs, inputs) is left for `initialize` or a checkpoint."""
+    linear: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=False)  # type: ignore[no-untyped-call]
+    return linear
+
+
+def _norm(x: Tensor) -> Tensor:
+    return F.rms_norm(x, (x.shape[-1],))
+
+
+def _split(x: Tensor, heads: int) -> Tensor:
+    """(B, T, heads · width) → (B, heads, T, width)."""
+    B, T, _ = x.shape
+    return x.view(B, T, heads, -1).transpose(1, 2)
+
+
+def _rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn channel pairs (i, i + width/2) of x (B, H, T, width) by their position's angle."""
+    cos, sin = rotary
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos + second * sin, second * cos - first * sin), dim=-1)
+
+
+def _product(dims: tuple[int, ...]) -> int:
+    size = 1
+    for dim in dims:
+        size *= dim
+    return size

@@ -1,0 +1,48 @@
+"""Learning rate and rank as pure functions of the step."""
+
+from __future__ import annotations
+
+import math
+
+from golf.recipe import RankSchedule
+
+
+def learning_rate(step: int, *, steps: int, warmup: float, cooldown: float, min_lr: float) -> float:
+    """Multiplier of the peak learning rate at `step` of `steps`: linear rise, plateau, linear fall (WSD).
+
+    `warmup` and `cooldown` are shares of the steps; the last step has `min_lr`.
+    """
+    rise, fall = round(warmup * steps), round(cooldown * steps)
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    left = steps - 1 - step
+    if fall and left < fall:
+        return min_lr + (1 - min_lr) * left / fall
+    return 1.0
+
+
+def rank_fraction(step: int, *, steps: int, schedule: RankSchedule) -> float:
+    """Share r(t) of min(M, N) directions that an update keeps (arXiv:2603.03597, section 4).
+
+    `fixed` keeps `end`; `piecewise` falls in four equal stairs; `cosine` falls along a half wave. Both start falling
+    after `hold` and have reached `end` at `finish`, early enough for the weight decay to forget the full-rank phase.
+    """
+    start, end = schedule.start, schedule.end
+    time = step / steps
+    if schedule.kind == "fixed" or time >= schedule.finish:
+        return end
+    if time < schedule.hold:
+        return start
+    passed = (time - schedule.hold) / (schedule.finish - schedule.hold)
+    if schedule.kind == "cosine":
+        return end + (start - end) * (1 + math.cos(math.pi * passed)) / 2
+    stairs = 4
+    return start + (end - start) * (math.floor(passed * stairs) + 1) / (stairs + 1)
+
+
+def rank_of(fraction: float, *, smaller_side: int, multiple: int = 16) -> int:
+    """Rank k = ⌈fraction · min(M, N)⌉, rounded up to a multiple of 16 so that the basis is rarely rebuilt."""
+    rank = math.ceil(fraction * smaller_side - 1e-9)
+    if smaller_side > multiple:
+        rank = math.ceil(rank / multiple) * multiple
+    return max(1, min(rank, smaller_side))

@@ -1,0 +1,158 @@
+"""An artifact to a model: the decoding that pack (to measure), verify and generate share. Nothing but the file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from golf.artifact import Artifact, Manifest, TensorEntry, decompress_zstd
+from golf.compress.codec import Coded, Payload, Weights, decode_matrix, unpack_matrix, update_digest
+from golf.data.tokenizer import Tokenizer, load_tokenizer
+from golf.errors import DamagedFile, RecipeError
+from golf.model import Transformer, parameter_shapes
+from golf.recipe import Model, Recipe, recipe_from_dict
+from golf.recipe.validate import validate
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What an artifact holds, ready to use; weights are float32 on the CPU."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+    recipe: Recipe
+
+
+def rebuild(artifact: Artifact) -> Rebuilt:
+    """Decode a checked artifact; raises DamagedFile naming the part that does not fit.
+
+    Every shape is compared with the arithmetic of the model's declared shape before a tensor is allocated.
+    """
+    manifest = artifact.manifest
+    recipe = _validated(lambda: recipe_from_dict(manifest.recipe, source="recipe"))
+    shape = _validated(lambda: validate(Model, manifest.model, source="model"))
+    _check_shapes(manifest, shape)
+    tokenizer = _tokenizer(artifact)
+    weights = _decode_tensors(artifact)
+    model = Transformer(shape, manifest.tokenizer.vocab_size)
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    return Rebuilt(model.eval(), tokenizer, recipe)
+
+
+class ContentDigest:
+    """SHA-256 of everything an artifact means: integers, scales and small tensors, whatever coded them."""
+
+    def __init__(self) -> None:
+        """Start with nothing fed."""
+        self._sha = hashlib.sha256()
+
+    def matrix(self, coded: Coded) -> None:
+        """Feed one matrix, in the order of the manifest."""
+        self._sha.update(np.array([coded.step, coded.factors.base], dtype="<f8").tobytes())
+        update_digest(coded, self._sha.update)
+
+    def small(self, content: bytes) -> None:
+        """Feed one small tensor: its values as little-endian float32."""
+        self._sha.update(content)
+
+    def hexdigest(self) -> str:
+        """64 hexadecimal digits."""
+        return self._sha.hexdigest()
+
+
+def _validated(parse: Callable[[], T]) -> T:
+    """A recipe's mistakes are the damage of a manifest that carries it."""
+    try:
+        return parse()
+    except RecipeError as error:
+        raise DamagedFile("manifest", error.mistakes[0]) from None
+
+
+def _check_shapes(manifest: Manifest, shape: Model) -> None:
+    expected = parameter_shapes(shape, manifest.tokenizer.vocab_size)
+    for tensor in manifest.tensors:
+        wanted = next(expected, None)
+        if (tensor.name, tensor.shape) != wanted:
+            raise DamagedFile(
+                "manifest", f"declares {tensor.name} {tensor.shape}; the model's shape has {wanted} there"
+            )
+    if (missing := next(expected, None)) is not None:
+        raise DamagedFile("manifest", f"lacks tensor {missing[0]} of the model's shape")
+
+
+def _tokenizer(artifact: Artifact) -> Tokenizer:
+    declared = artifact.manifest.tokenizer
+    serialized = _plain(artifact, "tokenizer") if declared.kind != "bytes" else b""
+    if hashlib.sha256(serialized).hexdigest() != declared.sha256:
+        raise DamagedFile("section tokenizer", "is not the tokenizer that the manifest declares")
+    tokenizer = load_tokenizer(declared.kind, serialized)
+    if tokenizer.vocab_size != declared.vocab_size:
+        raise DamagedFile("section tokenizer", f"has {tokenizer.vocab_size} pieces; {declared.vocab_size} are declared")
+    return tokenizer
+
+
+def _plain(artifact: Artifact, name: str) -> bytes:
+    """Content of a raw or zstd section."""
+    section = artifact.section(name)
+    if section.codec == "raw":
+        return artifact.read(name)
+    if section.codec == "zstd":
+        return decompress_zstd(artifact.read(name), expected_size=section.decoded_size, part=section.part)
+    raise DamagedFile(section.part, f"codec {section.codec!r} is for matrices")
+
+
+def _decode_tensors(artifact: Artifact) -> dict[str, Weights]:
+    """All tensors by name, float32, after the digest of their decoded content has been compared."""
+    digest = ContentDigest()
+    weights: dict[str, Weights] = {}
+    small = io.BytesIO(_plain(artifact, "small"))
+    for tensor in artifact.manifest.tensors:
+        if tensor.kind == "small":
+            content = small.read(4 * tensor.weights)
+            if len(content) < 4 * tensor.weights:
+                raise DamagedFile("section small", f"ends before {tensor.name}")
+            digest.small(content)
+            weights[tensor.name] = np.frombuffer(content, dtype="<f4").reshape(tensor.shape).astype(np.float32)
+        else:
+            coded = _decode_matrix(artifact, tensor)
+            digest.matrix(coded)
+            weights[tensor.name] = decode_matrix(coded)
+    if small.read(1):
+        raise DamagedFile("section small", "goes on behind the last small tensor")
+    if digest.hexdigest() != artifact.manifest.content_sha256:
+        raise DamagedFile("manifest", "its content_sha256 is not the digest of what the sections decode to")
+    _refuse_non_finite(weights)
+    return weights
+
+
+def _decode_matrix(artifact: Artifact, tensor: TensorEntry) -> Coded:
+    parameters = tensor.parameters
+    if set(parameters) != ({"step", "factor_step"} if tensor.rank else {"step"}):
+        raise DamagedFile("manifest", f"{tensor.name}: a matrix needs step, and factor_step beside a rank")
+    sections: dict[str, Payload] = {}
+    for section in artifact.sections:
+        owner, _, part = section.name.partition("/")
+        if owner == tensor.name:
+            sections[part] = (section.codec, section.decoded_size, artifact.read(section.name))
+    return unpack_matrix(
+        tensor.name,
+        (tensor.shape[0], tensor.shape[1]),
+        tensor.rank,
+        step=float(parameters["step"]),
+        factor_step=float(parameters.get("factor_step", 1.0)),
+        sections=sections,
+    )
+
+
+def _refuse_non_finite(weights: dict[str, Weights]) -> None:
+    for name, value in weights.items():
+        if not np.isfinite(value).all():
+            raise DamagedFile(f"section {name}", "decodes to weights that are not finite")

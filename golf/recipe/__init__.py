@@ -1,0 +1,33 @@
+"""The recipe: WHAT is made, as frozen, validated values. Loads in milliseconds, without torch."""
+
+from golf.recipe.load import find_recipe, load_recipe, parse_recipe, recipe_from_dict, recipe_to_toml
+from golf.recipe.sections import (
+    Budget,
+    Data,
+    Model,
+    Optimizer,
+    Pack,
+    RankSchedule,
+    Recipe,
+    Tokenizer,
+    Train,
+    Verify,
+)
+
+__all__ = [
+    "Budget",
+    "Data",
+    "Model",
+    "Optimizer",
+    "Pack",
+    "RankSchedule",
+    "Recipe",
+    "Tokenizer",
+    "Train",
+    "Verify",
+    "find_recipe",
+    "load_recipe",
+    "parse_recipe",
+    "recipe_from_dict",
+    "recipe_to_toml",
+]

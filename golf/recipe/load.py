@@ -1,0 +1,106 @@
+"""Recipe files: found by name, read, laid over with settings, validated, and written back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from golf.errors import RecipeError
+from golf.recipe.sections import Recipe
+from golf.recipe.toml import MAX_BYTES, MAX_DEPTH, printable, read_toml, read_value, show, write_toml
+from golf.recipe.validate import Address, validate
+
+
+def find_recipe(name: str) -> Path:
+    """Find the file meant by `name`: a path, else one of the working folder's `recipes/`, else a shipped one.
+
+    A folder of that name is passed over. Raises RecipeError with a suggestion if there is none.
+    """
+    shipped = shipped_recipes()
+    file = f"{name.removesuffix('.toml')}.toml"
+    for candidate in (Path(name), Path("recipes") / file, shipped / file):
+        if _can_be_read(candidate):
+            return candidate
+    raise RecipeError([f"{show(name)}: no such recipe{_suggest_recipe(name, shipped)}"])
+
+
+def shipped_recipes() -> Path:
+    """Name the folder of the recipes that come with golf: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
+
+
+def load_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
+    """Read and validate a recipe file, with `section.key=value` settings laid over it."""
+    return parse_recipe(read_limited(path), source=str(path), settings=settings)
+
+
+def read_limited(path: Path) -> bytes:
+    """Read a recipe or workspace file, at most one byte over the limit; RecipeError if that fails."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+        raise RecipeError([f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from error
+
+
+def parse_recipe(content: bytes, *, source: str, settings: Iterable[str] = ()) -> Recipe:
+    """Validate the TOML in `content`; `source` opens the address of every mistake that no setting made."""
+    document = read_toml(content, source=source)
+    origins: dict[Address, str] = {}
+    mistakes = [mistake for setting in settings if (mistake := _lay_over(document, setting, origins))]
+    try:
+        recipe = validate(Recipe, document, source=source, settings=origins)
+    except RecipeError as error:
+        raise RecipeError(mistakes + error.mistakes) from None
+    if mistakes:
+        raise RecipeError(mistakes)
+    return recipe
+
+
+def recipe_from_dict(document: Mapping[str, Any], *, source: str) -> Recipe:
+    """Validate a plain dictionary (parsed TOML, or a manifest's recipe)."""
+    return validate(Recipe, document, source=source)
+
+
+def recipe_to_toml(recipe: Recipe) -> str:
+    """Write the whole resolved recipe as TOML; `parse_recipe` of it gives an equal recipe."""
+    return write_toml(recipe.model_dump(mode="json", exclude_none=True))
+
+
+def _lay_over(document: dict[str, Any], setting: str, origins: dict[Address, str]) -> str | None:
+    """Apply one `a.b=value` in place and note who did it; returns the mistake, if it is one."""
+    address, equals, value = setting.partition("=")
+    keys = tuple(key.strip() for key in address.split("."))
+    if not equals or not all(keys) or len(keys) > MAX_DEPTH:
+        return f"--set {printable(setting)}: write it as section.key=value"
+    table = document
+    for depth, key in enumerate(keys[:-1], 1):
+        if key not in table:
+            table[key] = {}
+            origins[keys[:depth]] = setting
+        table = table[key]
+        if not isinstance(table, dict):
+            return f"--set {printable(setting)}: {printable(key)} is a value, not a section"
+    table[keys[-1]] = read_value(value)
+    origins[keys] = setting
+    return None
+
+
+def _can_be_read(path: Path) -> bool:
+    try:
+        return path.exists() and not path.is_dir()
+    except (OSError, ValueError):  # a name too long for the file system, or with a zero byte
+        return False
+
+
+def _suggest_recipe(name: str, shipped: Path) -> str:
+    import difflib  # 12 ms that only a mistake has to pay for
+
+    known = sorted(path.stem for path in shipped.glob("*.toml"))
+    close = difflib.get_close_matches(name[:100], known, 1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; shipped recipes: {', '.join(known)}" if known else ""

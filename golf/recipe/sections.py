@@ -1,0 +1,209 @@
+"""The sections of a recipe and the bounds of every key.
+
+Each room of golf receives its own section and never the whole recipe. Upper bounds exist because a recipe also arrives
+inside artifacts from strangers: they keep every size computed from it far from overflow.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from golf.sizes import parse_size
+
+
+def _size(value: object) -> object:
+    return parse_size(value) if isinstance(value, str) else value
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(gt=0, le=1 << 40)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """Frozen, strict about names, and finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class Budget(Section):
+    """`[budget]`: what the artifact may cost, code included."""
+
+    cap: Size = Field(16_000_000, description='size of artifact + code, e.g. "16MB" or 16_000_000')
+    code_bytes: int = Field(0, ge=0, le=1 << 40, description="bytes of code counted into the cap")
+    max_bpb: float | None = Field(None, gt=0, description="bits per byte that verify must not see exceeded")
+
+
+class Data(Section):
+    """`[data]`: the text to learn from and to be judged on."""
+
+    source: Literal["stdlib", "text", "shards"] = Field(
+        "stdlib", description="Python's own standard library, text files, or token shards (.bin)"
+    )
+    path: str | None = Field(None, description="text: file, folder or .jsonl; shards: folder of .bin files")
+    val_path: str | None = Field(None, description="text: a separate validation text, else documents are split by hash")
+    text_field: str = Field("text", description="text: the key that holds the text in .jsonl")
+    val_fraction: float = Field(0.04, gt=0, lt=1, description="share of documents that validate")
+
+    @model_validator(mode="after")
+    def _path_fits_source(self) -> Self:
+        if self.source == "stdlib" and (self.path or self.val_path):
+            raise ValueError('data.path goes with source = "text" or "shards", not "stdlib"')
+        if self.source != "stdlib" and not self.path:
+            raise ValueError(f'source = "{self.source}" needs data.path')
+        if self.source == "shards" and self.val_path:
+            raise ValueError("shards name their own validation files; drop data.val_path")
+        return self
+
+
+class Tokenizer(Section):
+    """`[tokenizer]`: how text becomes tokens."""
+
+    kind: Literal["bytes", "sentencepiece"] = Field("sentencepiece", description="raw bytes, or SentencePiece BPE")
+    vocab_size: int = Field(1024, ge=260, le=65536, description="sentencepiece: pieces, 256 byte pieces included")
+    path: str | None = Field(
+        None, description="sentencepiece: a ready .model; else one is trained on the training split"
+    )
+
+    @model_validator(mode="after")
+    def _path_fits_kind(self) -> Self:
+        if self.kind == "bytes" and self.path:
+            raise ValueError('tokenizer.path goes with kind = "sentencepiece"')
+        return self
+
+
+class Model(Section):
+    """`[model]`: the shape of the transformer."""
+
+    layers: int = Field(6, ge=1, le=256)
+    width: int = Field(256, ge=8, le=16384, description="D, channels of the residual stream")
+    heads: int = Field(4, ge=1, le=256, description="H, query heads")
+    kv_heads: int = Field(2, ge=1, le=256, description="key/value heads, shared by groups of query heads")
+    mlp_ratio: float = Field(2.0, gt=0, le=16, description="hidden width of the MLP over D")
+    rope_base: float = Field(10_000.0, gt=1, le=1e9)
+    logit_softcap: float = Field(30.0, gt=0, le=1e4, description="logits are cap * tanh(x / cap)")
+    query_gain: float = Field(1.5, gt=0, le=100, description="initial gain of the normalised queries, learned per head")
+    embedding_std: float = Field(0.005, gt=0, le=10)
+
+    @property
+    def head_width(self) -> int:
+        """Channels of one head."""
+        return self.width // self.heads
+
+    @property
+    def mlp_width(self) -> int:
+        """Hidden channels of the MLP."""
+        return round(self.width * self.mlp_ratio)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
+        if self.head_width % 2:
+            raise ValueError(f"width / heads = {self.head_width} must be even for rotary embeddings")
+        if self.mlp_width < 1:
+            raise ValueError(f"mlp_ratio {self.mlp_ratio} leaves the MLP no channel at width {self.width}")
+        return self
+
+
+class RankSchedule(Section):
+    """`[optimizer.rank]`: NuMuon's rank fraction over training; times are fractions of the steps."""
+
+    kind: Literal["fixed", "piecewise", "cosine"] = "cosine"
+    start: float = Field(1.0, gt=0, le=1, description="rank fraction at the first step")
+    end: float = Field(0.25, gt=0, le=1, description="rank fraction reached at `finish` and kept")
+    hold: Fraction = Field(0.1, description="share of training before the rank starts to fall")
+    finish: Fraction = Field(0.8, description="share of training at which the rank has reached `end`")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.hold > self.finish:
+            raise ValueError(f"hold {self.hold} lies after finish {self.finish}")
+        return self
+
+
+class Optimizer(Section):
+    """`[optimizer]`: who moves the matrices; embeddings and gains always go to AdamW."""
+
+    name: Literal["numuon", "muon", "adamw"] = "numuon"
+    lr: float = Field(0.02, gt=0, le=10, description="step size of the matrices")
+    momentum: float = Field(0.95, ge=0, lt=1)
+    nesterov: bool = Field(False, description="muon and numuon: look one step ahead along the momentum")
+    weight_decay: float = Field(0.1, ge=0, le=10, description="decoupled: W <- (1 - lr * weight_decay) W")
+    embedding_lr: float = Field(0.004, gt=0, le=10, description="AdamW step size of the embedding")
+    scalar_lr: float = Field(0.01, gt=0, le=10, description="AdamW step size of gains")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.95), strict=False, description="AdamW's")
+    eps: float = Field(1e-10, gt=0, le=1, description="AdamW's")
+    rank: RankSchedule = RankSchedule()
+
+
+class Train(Section):
+    """`[train]`: how long, how large a step, how often to look."""
+
+    steps: int = Field(500, ge=1, le=10**9)
+    batch_tokens: int = Field(8192, ge=2, le=1 << 32, description="tokens of one optimizer step")
+    sequence_length: int = Field(256, ge=2, le=1 << 20, description="T, tokens the model sees at once")
+    micro_batch_tokens: int = Field(
+        32_768, ge=1, le=1 << 32, description="most tokens of one forward and backward pass"
+    )
+    warmup: Fraction = Field(0.05, description="share of the steps over which lr rises from 0")
+    cooldown: Fraction = Field(0.4, description="share of the steps over which lr falls at the end")
+    min_lr: Fraction = Field(0.01, description="lr at the last step over the peak lr")
+    clip: float = Field(1.0, gt=0, le=1e9, description="largest norm of the whole gradient")
+    log_every: int = Field(10, ge=1)
+    eval_every: int = Field(100, ge=1)
+    eval_tokens: int = Field(32_768, ge=2, description="validation tokens of the looks during training")
+    checkpoint_every: int = Field(100, ge=1)
+    compile: bool = Field(False, description="torch.compile the model (CUDA)")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.batch_tokens % self.sequence_length:
+            raise ValueError(
+                f"batch_tokens {self.batch_tokens} is not a multiple of sequence_length {self.sequence_length}"
+            )
+        if self.warmup + self.cooldown > 1:
+            raise ValueError(f"warmup {self.warmup} + cooldown {self.cooldown} exceed the whole training")
+        return self
+
+
+class Pack(Section):
+    """`[pack]`: how weights become bytes."""
+
+    calibration_tokens: int = Field(32_768, ge=2, le=1 << 32, description="TRAINING tokens that measure sensitivity")
+    row_smoothing: Fraction = Field(0.5, description="share of the tensor's mean in each row's sensitivity")
+    target_gap: float = Field(
+        5e-4, gt=0, le=10, description="predicted loss gap, nats per token, below which more bytes are not spent"
+    )
+    low_rank: Literal["auto", "off", "only"] = Field(
+        "auto", description="left/right factors where they pay, never, or without a residual"
+    )
+    coder: Literal["best", "zstd"] = Field("best", description="smallest of ANS and zstd, or zstd alone")
+
+
+class Verify(Section):
+    """`[verify]`: what the artifact's claim is measured on."""
+
+    tokens: int = Field(131_072, ge=2, le=1 << 40, description="validation tokens, from the first on, that are scored")
+    loss_tolerance: float = Field(
+        5e-4, ge=0, le=1, description="nats per token that another machine's arithmetic may differ by"
+    )
+
+
+class Recipe(Section):
+    """A whole recipe. Only the flows (train, pack, verify) hold one."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    seed: int = Field(0, ge=0, lt=1 << 63)
+    budget: Budget = Budget()
+    data: Data = Data()
+    tokenizer: Tokenizer = Tokenizer()
+    model: Model = Model()
+    optimizer: Optimizer = Optimizer()
+    train: Train = Train()
+    pack: Pack = Pack()
+    verify: Verify = Verify()

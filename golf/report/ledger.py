@@ -1,0 +1,45 @@
+"""Where the bytes of an artifact went, and what packing cost."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from golf.report.tables import percent, table
+from golf.results import TENSOR_PARTS, Ledger, PackResult
+
+
+def pack_summary(result: PackResult) -> Table:
+    """Size against the cap and loss against the float model."""
+    made = table(f"packed {result.artifact}", "", "")
+    total = result.size + result.code_bytes
+    code = f" + {result.code_bytes:,} of code" if result.code_bytes else ""
+    made.add_row("size", f"{result.size:,} bytes{code}, {percent(total, result.cap)} of the cap {result.cap:,}")
+    made.add_row("bits per weight", f"{result.bits_per_weight:.3f}")
+    made.add_row("bits per byte", f"{result.bpb:.4f} packed, {result.float_bpb:.4f} float")
+    made.add_row(
+        "loss gap", f"{result.loss - result.float_loss:+.4f} nats per token, {result.predicted_gap:.4f} predicted"
+    )
+    made.add_row("time", f"{sum(result.seconds.values()):.1f} s, {result.probes} packs tried")
+    return made
+
+
+def ledger_tables(ledger: Ledger) -> list[Table]:
+    """Bytes by part, summing to the file, and by matrix."""
+    parts = table("bytes by part", "part", "bytes", "share")
+    for name, size in ledger.parts.items():
+        parts.add_row(name, f"{size:,}", percent(size, ledger.total))
+    parts.add_section()
+    parts.add_row("total", f"{sum(ledger.parts.values()):,}", percent(sum(ledger.parts.values()), ledger.total))
+    matrices = table("bytes by matrix", "matrix", "shape", "rank", "bits/weight", "bytes", "share")
+    for entry in ledger.matrices:
+        shape = "x".join(map(str, entry.shape))
+        bits = f"{entry.bits_per_weight:.3f}"
+        matrices.add_row(
+            entry.name, shape, str(entry.rank), bits, f"{entry.bytes:,}", percent(entry.bytes, ledger.total)
+        )
+    return [parts, matrices]
+
+
+def part_columns(parts: dict[str, int]) -> list[str]:
+    """Bytes of a matrix by kind of section, in the order of TENSOR_PARTS."""
+    return [f"{parts.get(part, 0):,}" for part in TENSOR_PARTS]

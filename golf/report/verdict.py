@@ -1,0 +1,34 @@
+"""A verdict: expected, actual, margin, line by line."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from golf.report.tables import table
+from golf.results import Check, Verdict
+
+_MARKS = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("-", "")}
+
+
+def verdict_table(verdict: Verdict) -> Table:
+    """Every check with whose bound it is."""
+    state = "VERIFIED" if verdict.passed else "FAILED"
+    made = table(f"{state} {verdict.artifact}", "", "expected", "actual", "margin", "by", "")
+    for check in verdict.checks:
+        mark, style = _MARKS[check.passed]
+        made.add_row(check.name, *_figures(check), check.whose, Text(mark, style=style))
+    made.caption = f"{verdict.tokens:,} tokens, {verdict.bytes:,} bytes of {verdict.text}, in {verdict.seconds:.1f} s"
+    made.caption_justify = "left"
+    return made
+
+
+def _figures(check: Check) -> list[str]:
+    return [_figure(check.expected), _figure(check.actual), _figure(check.margin, signed=True)]
+
+
+def _figure(value: float | int | str | None, *, signed: bool = False) -> str:
+    if value is None or isinstance(value, str):
+        return value or "-"
+    sign = "+" if signed else ""
+    return f"{value:{sign},}" if isinstance(value, int) else f"{value:{sign}.6f}"

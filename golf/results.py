@@ -1,0 +1,138 @@
+"""Plain values that flows return; reports turn them into tables and JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+TENSOR_PARTS = ("left", "right", "residual", "scales")
+
+
+def to_json(value: Any) -> dict[str, Any]:
+    """A result as a JSON object; paths become text."""
+    return {k: _plain(v) for k, v in asdict(value).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished training: losses in nats per token, measured on the checkpoint as re-read from disk."""
+
+    run: Path
+    steps: int
+    tokens: int
+    parameters: int
+    val_loss: float
+    val_bpb: float
+    xz_bpb: float
+    """`xz -9e` on the same text: a yardstick that knows no training data"""
+    val_tokens: int
+    val_bytes: int
+    seconds: float
+    predicted_bytes: int
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class MatrixEntry:
+    """One matrix in the ledger; `parts` holds bytes by left, right, residual, scales."""
+
+    name: str
+    shape: tuple[int, ...]
+    rank: int
+    bits_per_weight: float
+    parts: dict[str, int]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all its sections."""
+        return sum(self.parts.values())
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Where every byte of an artifact went; `parts` sums exactly to `total`, the size of the file."""
+
+    total: int
+    parts: dict[str, int]
+    matrices: list[MatrixEntry] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PackResult:
+    """A written artifact, measured as re-read from disk."""
+
+    artifact: Path
+    cap: int
+    code_bytes: int
+    size: int
+    binding: bool
+    """whether the cap decided; else the wanted quality was reached below it"""
+    bits_per_weight: float
+    float_loss: float
+    float_bpb: float
+    loss: float
+    bpb: float
+    predicted_gap: float
+    probes: int
+    seconds: dict[str, float]
+    ledger: Ledger
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of a verdict: what was expected, what was found. `passed` is None where nothing could be held."""
+
+    name: str
+    expected: float | int | str | None
+    actual: float | int | str
+    passed: bool | None
+    whose: str
+    margin: float | int | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a file is worth, from the file alone."""
+
+    artifact: Path
+    size: int
+    loss: float
+    bpb: float
+    tokens: int
+    bytes: int
+    text: str
+    """the text that was scored"""
+    notes: list[str]
+    checks: list[Check]
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed."""
+        return all(check.passed is not False for check in self.checks)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training would be, before any of it: nothing is written."""
+
+    name: str
+    parameters: int
+    by_role: dict[str, int]
+    assignments: list[dict[str, Any]]
+    tokens: int
+    flops: int
+    cap: int
+    predicted_bytes: int
+    cap_bits_per_weight: float
+    seconds: float
+    device: str

@@ -1,0 +1,195 @@
+import pytest
+import torch
+
+from golf.optim import NuMuon, Optimizers, assign, rank_of
+from golf.recipe import Optimizer
+
+
+def parameter(*shape, seed=0):
+    return torch.nn.Parameter(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)))
+
+
+def run(optimizer, weight, steps=6):
+    """Give `weight` the gradients of a fixed quadratic."""
+    target = torch.randn(weight.shape, generator=torch.Generator().manual_seed(9))
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (weight - target).square().sum().backward()
+        optimizer.step()
+    return weight.detach().clone()
+
+
+def test_full_rank_is_muon():
+    ours, theirs = parameter(24, 16), parameter(24, 16)
+    shared = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1, "nesterov": False}
+    mine = run(NuMuon([ours], ns_steps=12, **shared), ours)
+    # torch's five bf16 steps leave singular values between about .7 and 1.2: the paths agree in direction
+    reference = run(torch.optim.Muon([theirs], ns_steps=5, **shared), theirs)
+    start = parameter(24, 16).detach()
+    cosine = torch.nn.functional.cosine_similarity((mine - start).flatten(), (reference - start).flatten(), dim=0)
+    assert cosine > 0.98
+
+
+def gapped(shape, rank):
+    """A gradient whose first `rank` singular values are 1 ... .1 and whose others are a hundredth of that."""
+    generator = torch.Generator().manual_seed(0)
+    u, _ = torch.linalg.qr(torch.randn(shape[0], min(shape), generator=generator))
+    v, _ = torch.linalg.qr(torch.randn(shape[1], min(shape), generator=generator))
+    values = torch.cat((torch.logspace(0, -1, rank), torch.full((min(shape) - rank,), 1e-3)))
+    return (u * values) @ v.mT
+
+
+@pytest.mark.parametrize("shape", [(24, 16), (16, 24), (32, 32)])
+@pytest.mark.parametrize("fraction", [0.25, 0.5, 1.0])
+def test_one_step_moves_along_the_exact_directions(shape, fraction):
+    fast, exact = parameter(*shape), parameter(*shape)
+    options = {"lr": 0.1, "weight_decay": 0.0, "rank_fraction": fraction, "ns_steps": 14}
+    gradient = gapped(shape, rank_of(fraction, smaller_side=min(shape)))
+    for weight, optimizer in ((fast, NuMuon([fast], **options)), (exact, NuMuon([exact], exact=True, **options))):
+        for _ in range(4):
+            weight.grad = gradient.clone()
+            optimizer.step()
+    # a constant gradient with a gap settles the subspace; float32 leaves about 1e-4 in its weakest direction
+    assert torch.allclose(fast, exact, atol=1e-3)
+
+
+def test_the_update_has_the_rank_and_the_length_that_are_asked_for():
+    weight = parameter(48, 32)
+    before = weight.detach().clone()
+    optimizer = NuMuon([weight], lr=0.1, weight_decay=0.0, rank_fraction=0.5, ns_steps=12)
+    weight.grad = torch.randn(48, 32, generator=torch.Generator().manual_seed(1))
+    optimizer.step()
+    values = torch.linalg.svdvals(before - weight.detach())
+    length = 0.1 * (48 / 32) ** 0.5
+    assert torch.allclose(values[:16], torch.full((16,), length), atol=1e-3)
+    assert values[16:].max() < 1e-4
+
+
+def test_weight_decay_is_decoupled():
+    weight = parameter(8, 8)
+    before = weight.detach().clone()
+    optimizer = NuMuon([weight], lr=0.1, weight_decay=0.5)
+    weight.grad = torch.zeros(8, 8)
+    optimizer.step()
+    assert torch.allclose(weight, before * (1 - 0.1 * 0.5))
+
+
+def test_match_rms_adamw_is_torchs_adjustment():
+    weight = parameter(48, 32)
+    before = weight.detach().clone()
+    weight.grad = torch.randn(48, 32)
+    NuMuon([weight], lr=0.1, weight_decay=0.0, adjust_lr_fn="match_rms_adamw", ns_steps=12).step()
+    assert torch.linalg.svdvals(before - weight.detach())[0] == pytest.approx(0.1 * 0.2 * 48**0.5, rel=1e-3)
+
+
+def test_a_parameter_without_gradient_stays():
+    weight, idle = parameter(8, 8), parameter(8, 8, seed=1)
+    before = idle.detach().clone()
+    optimizer = NuMuon([weight, idle])
+    weight.grad = torch.ones(8, 8)
+    optimizer.step()
+    assert torch.equal(idle, before)
+
+
+def test_state_round_trips_through_torchs_state_dict():
+    def trained(restart_at):
+        weight = parameter(48, 32)
+        optimizer = NuMuon([weight], lr=0.05, rank_fraction=0.5)
+        for step in range(6):
+            if step == restart_at:
+                state = optimizer.state_dict()
+                optimizer = NuMuon([weight], lr=0.05, rank_fraction=0.5)
+                optimizer.load_state_dict(state)
+            weight.grad = torch.randn(48, 32, generator=torch.Generator().manual_seed(step))
+            optimizer.step()
+        return weight.detach()
+
+    assert torch.equal(trained(restart_at=None), trained(restart_at=3))
+
+
+def test_a_falling_rank_keeps_the_step_finite_and_of_the_new_rank():
+    weight = parameter(64, 64)
+    optimizer = NuMuon([weight], lr=0.1, weight_decay=0.0, ns_steps=12)
+    for fraction in (1.0, 0.75, 0.5, 0.25, 0.5):
+        optimizer.param_groups[0]["rank_fraction"] = fraction
+        before = weight.detach().clone()
+        weight.grad = torch.randn(64, 64, generator=torch.Generator().manual_seed(3))
+        optimizer.step()
+        values = torch.linalg.svdvals(before - weight.detach())
+        assert (values > 0.05).sum() == 64 * fraction
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rank_fraction": 0.0}, "rank_fraction"),
+        ({"rank_fraction": 1.5}, "rank_fraction"),
+        ({"momentum": 1.0}, "momentum"),
+        ({"lr": -1.0}, "lr"),
+        ({"adjust_lr_fn": "magic"}, "adjust_lr_fn"),
+    ],
+)
+def test_bad_options_are_refused_by_name(options, message):
+    with pytest.raises(ValueError, match=message):
+        NuMuon([parameter(4, 4)], **options)
+
+
+def test_vectors_are_refused():
+    with pytest.raises(ValueError, match="matrices"):
+        NuMuon([torch.nn.Parameter(torch.zeros(4))])
+
+
+SHAPES = {"embedding.weight": (50, 16), "blocks.0.mlp.up.weight": (32, 16), "blocks.0.attention.query_gain": (4,)}
+
+
+@pytest.mark.parametrize("name", ["numuon", "muon", "adamw"])
+def test_embedding_and_gains_always_go_to_adamw(name):
+    places = {a.parameter: a.optimizer for a in assign(Optimizer(name=name), SHAPES)}
+    assert places == {
+        "embedding.weight": "adamw",
+        "blocks.0.mlp.up.weight": name,
+        "blocks.0.attention.query_gain": "adamw",
+    }
+
+
+class Toy(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(10, 32)
+        self.matrix = torch.nn.Linear(32, 48, bias=False)
+        self.gain = torch.nn.Parameter(torch.ones(4))
+        for index, p in enumerate(self.parameters()):
+            torch.nn.init.normal_(p, generator=torch.Generator().manual_seed(index))
+
+
+@pytest.mark.parametrize("name", ["numuon", "muon", "adamw"])
+def test_the_whole_state_restores_bit_for_bit(name):
+    section = Optimizer(name=name)
+
+    def trained(restart_at):
+        model = Toy()
+        optimizers = Optimizers(section, model)
+        for step in range(8):
+            if step == restart_at:
+                state = {k: v.clone() for k, v in optimizers.tensors().items()}
+                optimizers = Optimizers(section, model)
+                optimizers.restore(state)
+            optimizers.schedule(1.0 - step / 20, step, 8)
+            for index, p in enumerate(model.parameters()):
+                p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(100 * step + index))
+            optimizers.step()
+            optimizers.zero_grad()
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    assert torch.equal(trained(restart_at=None), trained(restart_at=5))
+
+
+def test_gains_do_not_decay():
+    model = Toy()
+    optimizers = Optimizers(Optimizer(weight_decay=1.0), model)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    before = model.gain.detach().clone()
+    optimizers.step()
+    assert torch.equal(model.gain, before)
+    assert not torch.equal(model.embedding.weight, Toy().embedding.weight)

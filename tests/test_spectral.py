@@ -1,0 +1,159 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from golf.optim.spectral import (
+    effective_rank,
+    exact_directions,
+    fresh_basis,
+    newton_schulz,
+    orthonormalize,
+    resize_basis,
+    stable_rank,
+    subspace_directions,
+)
+
+
+def gaussian(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def spectrum(M, N, values, seed=0):
+    """A matrix with the given singular values."""
+    u, _ = torch.linalg.qr(gaussian(M, len(values), seed=seed))
+    v, _ = torch.linalg.qr(gaussian(N, len(values), seed=seed + 1))
+    return (u * torch.tensor(values)) @ v.mT
+
+
+def polar(matrix):
+    u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
+    return u @ vh
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (96, 32), (32, 96), (7, 5), (5, 7), (1, 40), (40, 1), (1, 1)])
+def test_newton_schulz_converges_to_the_polar_factor(shape):
+    matrix = gaussian(*shape)
+    # float32 keeps about 7 digits; a square Gaussian's smallest singular value is near 1e-2 of the largest
+    assert torch.allclose(newton_schulz(matrix, steps=14), polar(matrix), atol=2e-4)
+
+
+def test_five_steps_put_every_singular_value_near_one():
+    values = torch.linalg.svdvals(newton_schulz(gaussian(256, 128)))
+    # Polar Express ends within about 1/7 of 1 when it stops after five steps (arXiv:2505.16932, fig. 2)
+    assert 0.85 < values.min() and values.max() < 1.15
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e12, 1e30])
+def test_newton_schulz_ignores_the_scale(scale):
+    matrix = gaussian(24, 16)
+    assert torch.allclose(newton_schulz(matrix * scale), newton_schulz(matrix), atol=1e-3)
+
+
+def test_zero_stays_zero():
+    assert not newton_schulz(torch.zeros(8, 4)).any()
+    direction, basis = subspace_directions(torch.zeros(8, 4), fresh_basis(torch.zeros(8, 4), 2, seed=0))
+    assert not direction.any()
+    assert torch.isfinite(basis).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 10**6))
+def test_exact_directions_maximise_the_inner_product_over_the_capped_ball(m, n, seed):
+    matrix = gaussian(m, n, seed=seed)
+    rank = 1 + seed % min(m, n)
+    direction = exact_directions(matrix, rank)
+    values = torch.linalg.svdvals(direction)
+    assert torch.allclose(values[:rank], torch.ones(rank), atol=1e-4)
+    assert torch.allclose(values[rank:], torch.zeros(len(values) - rank), atol=1e-4)
+    ky_fan = torch.linalg.svdvals(matrix)[:rank].sum()
+    assert torch.allclose((direction * matrix).sum(), ky_fan, rtol=1e-4)
+
+
+def test_full_rank_is_the_polar_factor_and_rank_one_is_rank_one():
+    matrix = gaussian(20, 12)
+    assert torch.allclose(exact_directions(matrix, 12), polar(matrix), atol=1e-5)
+    assert torch.linalg.matrix_rank(exact_directions(matrix, 1)) == 1
+
+
+def test_exact_directions_do_not_invent_what_is_not_there():
+    matrix = spectrum(16, 12, [3.0, 2.0])
+    assert torch.linalg.matrix_rank(exact_directions(matrix, 5), rtol=1e-3) == 2
+
+
+@pytest.mark.parametrize("rank", [1, 8, 32])
+def test_the_fast_path_follows_a_drifting_momentum(rank):
+    M, N, generator = 128, 64, torch.Generator().manual_seed(4)
+    signal = spectrum(M, N, [float(i) ** -0.7 for i in range(1, N + 1)])
+    momentum, basis = torch.zeros(M, N), None
+    for _ in range(20):
+        signal = signal + 0.02 * signal.norm() / (M * N) ** 0.5 * torch.randn(M, N, generator=generator)
+        momentum.lerp_(signal + 0.01 * torch.randn(M, N, generator=generator), 0.05)
+        basis = fresh_basis(momentum, rank, seed=0) if basis is None else basis
+        direction, basis = subspace_directions(momentum, basis, steps=10)
+    reached = (direction * momentum).sum() / torch.linalg.svdvals(momentum)[:rank].sum()
+    values = torch.linalg.svdvals(direction)
+    assert reached > 0.97  # below 1 because one iteration a step lags behind a moving spectrum
+    assert torch.allclose(values[:rank], torch.ones(rank), atol=1e-3)
+    assert torch.all(values[rank:] < 1e-3)
+
+
+def test_the_fast_path_equals_the_exact_one_on_a_settled_matrix():
+    matrix = spectrum(60, 40, [10.0, 9.0, 8.0, 7.0, 0.5, 0.4, 0.3])
+    basis = fresh_basis(matrix, 4, seed=1)
+    for _ in range(3):
+        direction, basis = subspace_directions(matrix, basis, steps=12)
+    assert torch.allclose(direction, exact_directions(matrix, 4), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        spectrum(40, 24, [1.0, 0.5]),
+        gaussian(40, 24) * 1e-30,
+        gaussian(40, 24) * 1e30,
+        torch.ones(40, 24),
+        torch.eye(40, 24),
+    ],
+    ids=["rank two", "tiny", "huge", "constant", "identity"],
+)
+def test_odd_matrices_give_finite_bounded_directions(matrix):
+    direction, basis = subspace_directions(matrix, fresh_basis(matrix, 8, seed=0))
+    assert torch.isfinite(basis).all()
+    assert torch.linalg.svdvals(direction).max() < 1.15
+    assert (direction * (matrix / matrix.abs().max())).sum() > 0
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 64), st.integers(1, 32), st.integers(0, 10**6))
+def test_orthonormalize_spans_the_same_columns(m, k, seed):
+    k = min(m, k)
+    matrix = gaussian(m, k, seed=seed)
+    if torch.linalg.cond(matrix) > 1e2:
+        return  # two passes promise orthogonality for condition numbers up to about 1/√shift
+    q = orthonormalize(matrix)
+    assert torch.allclose(q.mT @ q, torch.eye(k), atol=1e-4)
+    assert torch.allclose(q @ (q.mT @ matrix), matrix, atol=1e-3 * matrix.abs().max())
+
+
+def test_shrinking_keeps_the_strongest_directions():
+    matrix = spectrum(30, 20, [8.0, 7.0, 6.0, 0.1, 0.05])
+    basis = resize_basis(matrix, fresh_basis(matrix, 10, seed=0), 3, seed=0)
+    assert basis.shape == (20, 3)
+    kept = (matrix @ orthonormalize(basis)).norm() / matrix.norm()
+    assert kept > 0.999
+
+
+def test_growing_keeps_what_was_known():
+    matrix = gaussian(30, 20)
+    basis = fresh_basis(matrix, 4, seed=0)
+    grown = resize_basis(matrix, basis, 9, seed=0)
+    assert grown.shape == (20, 9)
+    assert torch.equal(grown[:, :4], basis)
+    assert resize_basis(matrix, basis, 4, seed=0) is basis
+
+
+def test_ranks_of_known_spectra():
+    assert stable_rank(torch.tensor([2.0, 2.0, 2.0])) == pytest.approx(3)
+    assert effective_rank(torch.tensor([2.0, 2.0, 2.0, 0.0])) == pytest.approx(3)
+    assert stable_rank(torch.tensor([1.0, 0.0])) == effective_rank(torch.tensor([1.0, 0.0])) == pytest.approx(1)

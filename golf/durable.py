@@ -18,7 +18,7 @@ from golf.errors import EnvironmentFailure
 # Strays of a killed process carry this prefix, its host and its pid; only they are ever swept.
 _PREFIX = ".golf-partial-"
 _STRAY = re.compile(re.escape(_PREFIX) + r"([0-9a-f]{8})-([0-9]{1,10})-[0-9a-f]{8}")
-# What file systems answer that cannot flush a folder, or cannot give a file a second name (SMB, FUSE, FAT).
+# What file systems answer that cannot flush a folder (SMB, FUSE).
 _CANNOT_SYNC_FOLDER = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 
 
@@ -45,12 +45,14 @@ def replace(path: Path, write: Callable[[Path], object], *, need: int = 0, previ
     try:
         _make_folder(path.parent)
         _refuse_what_is_no_file(path)
-        os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o666))
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         write(temporary)
+        sync(temporary)
         if previous is not None and path.exists():
             kept = _temporary_beside(previous)
             _second_name(path, kept)
-        shutil.copyfile(temporary, path)
+        temporary.replace(path)
+        sync(path.parent)
         # Last, so that a damaged file at `path` never displaces a good `previous` before a good successor is in place.
         if previous is not None and kept is not None:
             kept.replace(previous)
@@ -65,7 +67,7 @@ def sweep(folder: Path) -> list[Path]:
     swept = []
     for stray in sorted(folder.glob(f"{_PREFIX}*")):
         match = _STRAY.fullmatch(stray.name)
-        if match is None or is_alive(int(match[2])):
+        if match is None or match[1] != _host() or is_alive(int(match[2])):
             continue
         try:
             stray.unlink()

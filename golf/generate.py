@@ -6,6 +6,7 @@ import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from golf.artifact import open_artifact
@@ -33,7 +34,7 @@ def generate(
         context.append(_sample(logits, temperature, generator))
         if context[-1] == tokenizer.bos_id:
             break
-        yield decoder.decode(tokenizer.decode(torch.tensor(context[-1:]).numpy()))
+        yield decoder.decode(tokenizer.decode(np.array(context[-1:]), previous=context[-2]))
     yield decoder.decode(b"", final=True)
 
 

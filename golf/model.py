@@ -145,7 +145,7 @@ class _Attention(nn.Module):
         mixed = F.scaled_dot_product_attention(
             query.to(value.dtype), key.to(value.dtype), value, is_causal=True, enable_gqa=True
         )
-        return self.output(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.output(mixed.transpose(1, 2).flatten(2))
 
 
 class _Mlp(nn.Module):
@@ -155,7 +155,7 @@ class _Mlp(nn.Module):
         self.down = _linear(shape.mlp_width, shape.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.relu(self.up(x)).square())  # type: ignore[no-any-return]
+        return self.down(F.relu(self.up(x)).square())
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:

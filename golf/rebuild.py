@@ -18,6 +18,7 @@ from golf.errors import DamagedFile, RecipeError
 from golf.model import Transformer, parameter_shapes
 from golf.recipe import Model, Recipe, recipe_from_dict
 from golf.recipe.validate import validate
+from golf.results import TENSOR_PARTS
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ def rebuild(artifact: Artifact) -> Rebuilt:
     recipe = _validated(lambda: recipe_from_dict(manifest.recipe, source="recipe"))
     shape = _validated(lambda: validate(Model, manifest.model, source="model"))
     _check_shapes(manifest, shape)
+    _check_sections(artifact)
     tokenizer = _tokenizer(artifact)
     weights = _decode_tensors(artifact)
     model = Transformer(shape, manifest.tokenizer.vocab_size)
@@ -86,6 +88,18 @@ def _check_shapes(manifest: Manifest, shape: Model) -> None:
             )
     if (missing := next(expected, None)) is not None:
         raise DamagedFile("manifest", f"lacks tensor {missing[0]} of the model's shape")
+
+
+def _check_sections(artifact: Artifact) -> None:
+    """Refuse what no decoder would read: an artifact hides nothing."""
+    known = {"small"} | ({"tokenizer"} if artifact.manifest.tokenizer.kind != "bytes" else set())
+    for tensor in artifact.manifest.tensors:
+        if tensor.kind == "matrix":
+            parts = TENSOR_PARTS if tensor.rank else ("scales", "residual")
+            known |= {f"{tensor.name}/{part}" for part in parts}
+    for section in artifact.sections:
+        if section.name not in known:
+            raise DamagedFile(section.part, "belongs to nothing that this artifact holds")
 
 
 def _tokenizer(artifact: Artifact) -> Tokenizer:

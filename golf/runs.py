@@ -96,7 +96,7 @@ def newest_run(artifacts: Path, having: str = "checkpoint.safetensors") -> Run:
         raise EnvironmentFailure(f"cannot read {artifacts}: {error.strerror}") from error
     if not found:
         thing, command = _NEXT_COMMAND.get(having, (having, "start a run with: golf train"))
-        raise UsageError(f"no {thing} in {_from_here(artifacts)}/; {command}")
+        raise UsageError(f"no {thing} in {from_here(artifacts)}/; {command}")
     return Run(max(found)[1])
 
 
@@ -136,7 +136,7 @@ def lock(run: Run) -> Iterator[None]:
         held.acquire()
     except Timeout:
         raise UsageError(
-            f"{_from_here(run.folder)} is in use by {_name_owner(owner)}; wait for it, or stop it"
+            f"{from_here(run.folder)} is in use by {_name_owner(owner)}; wait for it, or stop it"
         ) from None
     except (OSError, NotImplementedError) as error:
         raise EnvironmentFailure(f"cannot lock {run.folder}: {getattr(error, 'strerror', None) or error}") from error
@@ -235,6 +235,6 @@ def _name_owner(owner: Path) -> str:
     return f"process {pid} on {host}"
 
 
-def _from_here(path: Path) -> Path:
+def from_here(path: Path) -> Path:
     """Shorten `path` to what somebody in the working folder would call it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

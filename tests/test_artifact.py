@@ -282,6 +282,7 @@ def test_the_highest_level_still_keeps_to_the_window_limit():
     assert decompress_zstd(compress_zstd(content, 22), expected_size=len(content), part="x") == content
 
 
+@settings(max_examples=60, deadline=None)
 @given(JSON)
 def test_canonical_json_gives_back_what_it_was_given(value):
     decoded = decode_canonical(encode_canonical(value), part="x")

@@ -156,6 +156,36 @@ def test_what_is_written_is_what_is_read(tmp_path_factory, content):
     assert path.read_bytes() == content
 
 
+def test_content_is_flushed_before_it_gets_its_name_and_the_name_after(tmp_path, monkeypatch):
+    """Rename first, and a power cut leaves an empty file under the final name."""
+    seen: list[str] = []
+    fsync, rename = os.fsync, os.replace
+
+    def flushed(descriptor: int) -> None:
+        seen.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def renamed(source, target) -> None:
+        seen.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", renamed)
+    durable.write_bytes(tmp_path / "file", NEW)
+    assert seen == ["file", "rename", "folder"]
+
+
+def test_a_link_planted_under_the_temporary_name_is_not_followed(tmp_path, monkeypatch):
+    victim = tmp_path / "victim"
+    victim.write_bytes(OLD)
+    monkeypatch.setattr("secrets.token_hex", lambda _: "01234567")
+    durable._temporary_beside(tmp_path / "file").symlink_to(victim)
+    with pytest.raises(EnvironmentFailure):
+        durable.write_bytes(tmp_path / "file", NEW)
+    assert victim.read_bytes() == OLD
+    assert not (tmp_path / "file").exists()
+
+
 def test_text_is_utf_8(tmp_path):
     durable.write_text(tmp_path / "file", "Übergröße\n")
     assert (tmp_path / "file").read_bytes() == "Übergröße\n".encode()

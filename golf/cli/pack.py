@@ -47,11 +47,11 @@ def pack(
     from golf.pack import pack as pack_flow
     from golf.report import ledger_tables, pack_summary
     from golf.results import to_json
-    from golf.runs import Run, lock, newest_run
+    from golf.runs import Run, from_here, lock, newest_run
     from golf.workspace import find_workspace
 
     workspace = find_workspace(Path.cwd())
-    chosen = Run(run) if run else newest_run(workspace.artifacts)
+    chosen = Run(from_here(run) if run else from_here(newest_run(workspace.artifacts).folder))
     if run and not run.is_dir():
         raise UsageError(f"{run} is no folder of a run; make one with: golf train --out {run}")
     target = out or chosen.artifact

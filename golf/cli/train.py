@@ -46,7 +46,7 @@ def train(
     Writes recipe.toml, metrics.jsonl and checkpoint.safetensors into the run's folder. Ctrl-C saves and stops.
     """
     from golf.recipe import find_recipe, load_recipe
-    from golf.runs import Run
+    from golf.runs import Run, from_here
     from golf.workspace import find_workspace
 
     workspace = find_workspace(Path.cwd())
@@ -58,7 +58,7 @@ def train(
     if dry_run:
         _dry_run(resolved, device, as_json)
         return
-    run = Run(out or workspace.artifacts / resolved.name)
+    run = Run(from_here(out or workspace.artifacts / resolved.name))
     _train(resolved, run, workspace.data, device, resume=resume, force=force, as_json=as_json)
 
 

@@ -84,13 +84,12 @@ def verify(
 
 def find_artifact(path: Path) -> Path:
     """The path itself, or, for a bare name that is not here, the file of that name in the newest run."""
-    from golf.runs import newest_run
+    from golf.runs import from_here, newest_run
     from golf.workspace import find_workspace
 
     if path.exists() or len(path.parts) > 1:
         return path
-    found = newest_run(find_workspace(Path.cwd()).artifacts, having=path.name).folder / path.name
-    return found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
+    return from_here(newest_run(find_workspace(Path.cwd()).artifacts, having=path.name).folder / path.name)
 
 
 def _bounds(cap: int | None, code_bytes: int | None, max_bpb: float | None, recipe: str | None) -> Bounds:

@@ -12,7 +12,7 @@ from golf.errors import DataError
 
 # Four rounds make a Feistel network a pseudo-random permutation (Luby & Rackoff 1988); small domains want more.
 _ROUNDS = 8
-# Half of the bits at least: a two-bit half mixes even a domain of a few windows.
+# Bits of a half at least: with one, too few orders of a handful of windows could come about.
 _LEAST_HALF = 2
 
 
@@ -24,7 +24,7 @@ class Batches:
     """
 
     def __init__(self, stream: TokenStream, *, batch_tokens: int, sequence_length: int, seed: int) -> None:
-        """B = batch_tokens / sequence_length windows of T = sequence_length; DataError where the stream has no window."""
+        """Take T = sequence_length and B = batch_tokens / T; DataError where the stream is shorter than a window."""
         T = sequence_length
         if batch_tokens < T or batch_tokens % T:
             raise ValueError(f"batch_tokens {batch_tokens} is not a multiple of sequence_length {T}")
@@ -72,7 +72,7 @@ class Permutation:
     """A pseudo-random bijection of 0 ... size-1 that takes no memory: a Feistel network with cycle walking.
 
     The network permutes the next power of four; a value that lands outside is sent through again until it is inside,
-    at most four times on average (Black & Rogaway 2002), or sixteen divided by `size` where that is more.
+    at most four times on average (Black & Rogaway 2002), or 16 / `size` times where that is more.
     """
 
     def __init__(self, size: int, *, key: bytes) -> None:

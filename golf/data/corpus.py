@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from golf.data.textfiles import Document, is_utf8, read_documents, visible_files
+from golf.data.textfiles import Document, read_documents, visible_files
 from golf.errors import DataError
 from golf.recipe import Data
 
 Split = Literal["train", "val"]
+SPLITS: tuple[Split, Split] = ("train", "val")
 
 # Tests are data tables more than code, bundled packages differ between machines, idlelib's tests are named idle_test.
-_SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+_SKIPPED = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
 # Written when Python is built, full of that machine's paths and flags.
 _BUILT = "_sysconfigdata"
 # Names the hash, so that it is independent of every other one. Chosen among a dozen by how representative CPython
@@ -80,17 +81,23 @@ def _own_text(section: Data) -> Iterator[Document]:
 def _stdlib(section: Data, *, validates: bool) -> Iterator[Document]:
     """Python's own sources by path; the split is known from the path, so only the files asked for are read."""
     root = Path(sysconfig.get_path("stdlib"))
-    names = sorted(file.relative_to(root).as_posix() for file in visible_files(root) if file.suffix == ".py")
+    files = visible_files(root, skipped=_SKIPPED)
+    names = sorted(file.relative_to(root).as_posix() for file in files if _is_source(file.name))
     for name in names:
-        if _is_library(name) and _validates(name.encode(), section) == validates and is_utf8(root / name):
-            text = (root / name).read_bytes().decode("utf-8")
-            if text:
-                yield Document(name, text)
+        if _validates(name.encode(), section) == validates and (text := _source(root / name)):
+            yield Document(name, text)
 
 
-def _is_library(name: str) -> bool:
-    *folders, file = name.split("/")
-    return _SKIPPED.isdisjoint(folders) and not file.startswith(_BUILT)
+def _is_source(name: str) -> bool:
+    return name.endswith(".py") and not name.startswith(_BUILT)
+
+
+def _source(file: Path) -> str:
+    """Text of a source file, line ends as they are; empty where it is not UTF-8 (a few declare another encoding)."""
+    try:
+        return file.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
 
 
 def _validates(key: bytes, section: Data) -> bool:

@@ -88,18 +88,16 @@ def parse_model(serialized: bytes) -> PieceModel:
         elif number == 5:
             replaces_on_decoding = bool(dict(_fields(_message(value))).get(2))
     _check_pieces(pieces)
-    # Defaults of the schema: bos_id 1, add_dummy_prefix, remove_extra_whitespaces and escape_whitespaces true.
-    trims = bool(normalizer.get(3, 1)) or bool(normalizer.get(4, 1))
-    exact = not normalizer.get(2) and not normalizer.get(6) and bool(normalizer.get(5, 1)) and not replaces_on_decoding
-    fallback = bool(trainer.get(35, 0)) and sum(piece.type is PieceType.BYTE for piece in pieces) == 256
-    bos_id = trainer.get(41, 1)
-    if not isinstance(bos_id, int):
-        raise ValueError("bos_id is no number")
-    return PieceModel(tuple(pieces), bos_id, fallback, exact, trims)
+    # Defaults of the schema: bos_id 1; add_dummy_prefix, remove_extra_whitespaces and escape_whitespaces true.
+    trims = any([_integer(normalizer, 3, 1), _integer(normalizer, 4, 1)])
+    replaces = bool(normalizer.get(2) or normalizer.get(6)) or replaces_on_decoding
+    exact = bool(_integer(normalizer, 5, 1)) and not replaces
+    fallback = bool(_integer(trainer, 35, 0)) and sum(piece.type is PieceType.BYTE for piece in pieces) == 256
+    return PieceModel(tuple(pieces), _integer(trainer, 41, 1), fallback, exact, trims)
 
 
 def build_model(pieces: list[Piece]) -> bytes:
-    """Serialize a lossless BPE model: byte fallback, nothing replaced or trimmed, ids as in the contest (pad, bos, eos, unk).
+    """Serialize a lossless BPE model: byte fallback, nothing replaced or trimmed, the contest's first four ids.
 
     Law: `parse_model(build_model(pieces)).pieces == tuple(pieces)`, scores as float32. Only the fields that change how
     text is encoded are written, so the file holds no path and no leftover of its training.
@@ -165,6 +163,13 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
             raise ValueError("a field runs past the end")
         yield tag >> 3, message[position : position + size]
         position += size
+
+
+def _integer(fields: dict[int, int | bytes], number: int, default: int) -> int:
+    value = fields.get(number, default)
+    if not isinstance(value, int):
+        raise ValueError(f"field {number} is no number")
+    return value
 
 
 def _message(value: int | bytes) -> bytes:

@@ -59,10 +59,13 @@ def _folder(folder: Path, text_field: str) -> Iterator[Document]:
                 yield Document(name + document.name.removeprefix(file.name), document.text)
 
 
-def visible_files(folder: Path) -> Iterator[Path]:
-    """Regular files below `folder` of which no part of the path is hidden; links to folders are not followed."""
+def visible_files(folder: Path, *, skipped: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Regular files below `folder`, in no order, not in hidden folders or those named in `skipped`.
+
+    Links to folders are not followed.
+    """
     for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in skipped]
         for name in files:
             file = Path(parent, name)
             if not name.startswith(".") and file.is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,10 +23,12 @@ Tokens = NDArray[np.uint16]
 
 BOS_ID = 1
 _SPACE = "▁"
+_TEXT = (PieceType.NORMAL, PieceType.USER_DEFINED)
+_NO_TEXT = (PieceType.CONTROL, PieceType.UNKNOWN, PieceType.UNUSED)
 
 
 class Tokenizer(ABC):
-    """Text as tokens below `vocab_size`; the same for every kind once its table of pieces is known.
+    """Text as tokens below `vocab_size` (V); the same for every kind once its table of pieces is known.
 
     The table gives each token's bytes. Tokens that stand for no text (control, unknown, unused) are boundaries; in a
     model that trims spaces, a token's leading space right after a boundary is no text either.
@@ -37,15 +40,12 @@ class Tokenizer(ABC):
     def __init__(self, serialized: bytes, pieces: list[bytes], *, boundary: list[bool], trims_spaces: bool) -> None:
         """Keep `pieces`, the bytes of each token with its leading space, and which tokens are boundaries."""
         self.serialized = serialized
-        self._pieces = pieces
+        self.vocab_size = len(pieces)
         self._boundary = np.array(boundary, dtype=np.bool_)
         self._bytes = np.array([len(piece) for piece in pieces], dtype=np.int64)
         self._may_trim = np.array([trims_spaces and piece.startswith(b" ") for piece in pieces], dtype=np.bool_)
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of tokens, V."""
-        return len(self._pieces)
+        # token + V is the token without its leading space
+        self._decoded = pieces + [piece.removeprefix(b" ") for piece in pieces]
 
     @cached_property
     def digest(self) -> str:
@@ -67,14 +67,13 @@ class Tokenizer(ABC):
         Law: `len(decode(tokens[1:], previous=tokens[0])) == byte_counts(tokens).sum()`.
         """
         context = np.concatenate([np.array([previous], dtype=np.int64), np.asarray(tokens, dtype=np.int64)])
-        trimmed = self._trimmed(context)
-        pairs = zip(context[1:].tolist(), trimmed.tolist(), strict=True)
-        return b"".join(self._pieces[token][trim:] for token, trim in pairs)
+        entries = context[1:] + self.vocab_size * self._trimmed(context)
+        return b"".join(map(self._decoded.__getitem__, entries.tolist()))
 
     def byte_counts(self, tokens: NDArray[np.integer]) -> NDArray[np.int64]:
         """Bytes of text (N-1,) that each target `tokens[1:]` stands for, given the token before it.
 
-        With the contest's tokenizer these are the contest's own: base[t] + (leading_space[t] and not boundary[previous]).
+        With the contest's tokenizer they are the contest's: base[t] + (leading_space[t] and not boundary[previous]).
         """
         context = np.asarray(tokens, dtype=np.int64)
         return self._bytes[context[1:]] - self._trimmed(context)
@@ -107,8 +106,7 @@ class SentencePieceTokenizer(Tokenizer):
     def __init__(self, serialized: bytes) -> None:
         """Read the model; raises ValueError or RuntimeError where the bytes are no model with BOS id 1."""
         model = parse_model(serialized)
-        control = {PieceType.CONTROL, PieceType.UNKNOWN, PieceType.UNUSED}
-        boundary = [piece.type in control for piece in model.pieces]
+        boundary = [piece.type in _NO_TEXT for piece in model.pieces]
         if model.bos_id != BOS_ID or len(model.pieces) <= BOS_ID or model.pieces[BOS_ID].type is not PieceType.CONTROL:
             raise ValueError(f"the token that opens a document is not id {BOS_ID}")
         super().__init__(serialized, _piece_bytes(model), boundary=boundary, trims_spaces=model.trims_spaces)
@@ -117,17 +115,18 @@ class SentencePieceTokenizer(Tokenizer):
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=serialized)
         if self._processor.vocab_size() != self.vocab_size:
             raise ValueError("SentencePiece reads another number of pieces")
-        self._space_mark = _byte_tokens(model, _SPACE) if model.lossless else None
+        self._spelled = _spelled(model)
+        self._beyond = re.compile("|".join(self._spelled) or "(?!)")
 
     def encode(self, text: str) -> Tokens:
-        """SentencePiece's tokens; in a lossless model a literal U+2581, its mark of a space, is spelled in bytes."""
-        if self._space_mark is None or _SPACE not in text:
-            return np.array(self._processor.encode(text), dtype=np.uint16)
+        """SentencePiece's tokens; a lossless model spells in byte pieces what SentencePiece itself would not give back."""
         tokens: list[int] = []
-        for part in text.split(_SPACE):
-            tokens += self._processor.encode(part)
-            tokens += self._space_mark
-        return np.array(tokens[: -len(self._space_mark)], dtype=np.uint16)
+        start = 0
+        for match in self._beyond.finditer(text):
+            tokens += self._processor.encode(text[start : match.start()])
+            tokens += self._spelled[match[0]]
+            start = match.end()
+        return np.array(tokens + self._processor.encode(text[start:]), dtype=np.uint16)
 
 
 def load_tokenizer(kind: str, serialized: bytes) -> Tokenizer:
@@ -188,14 +187,21 @@ def _piece_bytes(model: PieceModel) -> list[bytes]:
     """The bytes of text each token stands for, spaces as spaces; none for control, unknown and unused tokens."""
     table = []
     for piece in model.pieces:
-        if piece.type in (PieceType.NORMAL, PieceType.USER_DEFINED):
+        if piece.type in _TEXT:
             table.append(piece.text.replace(_SPACE, " ").encode("utf-8"))
         else:
             table.append(b"" if piece.byte is None else bytes([piece.byte]))
     return table
 
 
-def _byte_tokens(model: PieceModel, text: str) -> list[int]:
-    """Tokens that spell `text` in byte pieces."""
+def _spelled(model: PieceModel) -> dict[str, list[int]]:
+    """Characters that must not reach SentencePiece, and the byte pieces that spell them; none unless lossless.
+
+    It writes a space as U+2581, so a U+2581 of the text would come back as a space; and where the model has no piece
+    for that mark, it spells the mark instead of the space.
+    """
+    if not model.lossless:
+        return {}
     tokens = {piece.byte: token for token, piece in enumerate(model.pieces) if piece.byte is not None}
-    return [tokens[byte] for byte in text.encode("utf-8")]
+    has_space = any(piece.text == _SPACE and piece.type in _TEXT for piece in model.pieces)
+    return {char: [tokens[byte] for byte in char.encode()] for char in (_SPACE if has_space else _SPACE + " ")}

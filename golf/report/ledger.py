@@ -19,7 +19,8 @@ def pack_summary(result: PackResult) -> Table:
     made.add_row(
         "loss gap", f"{result.loss - result.float_loss:+.4f} nats per token, {result.predicted_gap:.4f} predicted"
     )
-    made.add_row("time", f"{sum(result.seconds.values()):.1f} s, {result.probes} packs tried")
+    tried = f"{result.probes} packs tried" if result.probes > 1 else "the first pack fits"
+    made.add_row("time", f"{sum(result.seconds.values()):.1f} s, {tried}")
     return made
 
 

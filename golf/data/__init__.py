@@ -1,0 +1,40 @@
+"""Text → tokens → batches: corpus, tokenizers, token shards, and windows by step."""
+
+from golf.data.batches import Batches
+from golf.data.bpe import train_sentencepiece
+from golf.data.corpus import documents, whole_text
+from golf.data.prepare import TokenSet, evaluation_tokens, prepare, text_tokens
+from golf.data.shards import TokenStream, check_tokens, open_shard, write_shard
+from golf.data.textfiles import Document
+from golf.data.tokenizer import (
+    Accounting,
+    ByteTokenizer,
+    SentencePieceTokenizer,
+    Tokenizer,
+    accounting,
+    load_tokenizer,
+)
+from golf.data.xz import xz_bits_per_byte
+
+__all__ = [
+    "Accounting",
+    "Batches",
+    "ByteTokenizer",
+    "Document",
+    "SentencePieceTokenizer",
+    "TokenSet",
+    "TokenStream",
+    "Tokenizer",
+    "accounting",
+    "check_tokens",
+    "documents",
+    "evaluation_tokens",
+    "load_tokenizer",
+    "open_shard",
+    "prepare",
+    "text_tokens",
+    "train_sentencepiece",
+    "whole_text",
+    "write_shard",
+    "xz_bits_per_byte",
+]

@@ -1,0 +1,120 @@
+"""Tokens and tokenizers kept between runs. What does not match its digest is as good as absent, never an error.
+
+Every file is replaced whole, its content follows from its name, and the record of a set comes last: processes that
+fill one cache at the same time write the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from golf import durable
+from golf.data.corpus import SPLITS, Split
+from golf.data.shards import Tokens, TokenStream, write_shard
+from golf.data.tokenizer import Accounting, Tokenizer, load_tokenizer
+from golf.errors import DamagedFile, GolfError
+
+# The contest's shard size; a shard is gathered in memory, at 2 bytes a token.
+SHARD_TOKENS = 100_000_000
+_RECORD = "tokens.json"
+
+
+@dataclass(frozen=True)
+class CachedSplit:
+    """One split as it lies in the cache."""
+
+    stream: TokenStream
+    accounting: Accounting
+
+
+def cache_key(*parts: str | int) -> str:
+    """Name of what follows from `parts`: 32 hex digits."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def read_tokenizer(path: Path) -> Tokenizer | None:
+    """The SentencePiece tokenizer that `write_tokenizer` put at `path`; None where it is absent or damaged."""
+    try:
+        serialized = path.read_bytes()
+        if path.with_suffix(".sha256").read_text("ascii") != hashlib.sha256(serialized).hexdigest():
+            return None
+        return load_tokenizer("sentencepiece", serialized)
+    except (OSError, ValueError, DamagedFile):
+        return None
+
+
+def write_tokenizer(path: Path, serialized: bytes) -> None:
+    """Keep a serialized model at `path`, its digest beside it."""
+    durable.write_bytes(path, serialized)
+    durable.write_text(path.with_suffix(".sha256"), hashlib.sha256(serialized).hexdigest())
+
+
+def write_split(folder: Path, split: str, tokens: Iterable[Tokens]) -> list[str]:
+    """Write tokens (n,) uint16, one array after another, as shards of at most SHARD_TOKENS; returns their names."""
+    names = []
+    for number, block in enumerate(_blocks(tokens)):
+        names.append(f"{split}_{number:06d}.bin")
+        write_shard(folder / names[-1], block)
+    return names
+
+
+def write_record(folder: Path, splits: Mapping[Split, tuple[list[str], Accounting]]) -> None:
+    """Declare the shards of `folder` complete, with their digests and accounting."""
+    record = {
+        split: {
+            "shards": {name: _digest(folder / name) for name in names},
+            "accounting": dataclasses.asdict(accounting),
+        }
+        for split, (names, accounting) in splits.items()
+    }
+    durable.write_text(folder / _RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
+
+
+def read_splits(folder: Path, *, vocab_size: int) -> dict[Split, CachedSplit] | None:
+    """The splits of `folder`, each shard held against its digest; None where anything is absent or damaged."""
+    try:
+        record = json.loads((folder / _RECORD).read_text("utf-8"))
+        return {split: _read_split(folder, record[split], vocab_size) for split in SPLITS}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, GolfError):
+        return None
+
+
+def _read_split(folder: Path, record: dict[str, Any], vocab_size: int) -> CachedSplit:
+    for name, digest in record["shards"].items():
+        if _digest(folder / name) != digest:
+            raise ValueError(f"{name} was altered")
+    stream = TokenStream([folder / name for name in sorted(record["shards"])], vocab_size=vocab_size)
+    accounting = Accounting(**record["accounting"])
+    if len(stream) != accounting.tokens:
+        raise ValueError("the record is of other shards")
+    return CachedSplit(stream, accounting)
+
+
+def _blocks(
+    tokens: Iterable[Tokens],
+) -> Iterator[Tokens]:
+    """`tokens` gathered into arrays of exactly SHARD_TOKENS, the last one shorter."""
+    held: list[Tokens] = []
+    size = 0
+    for array in tokens:
+        held.append(array)
+        size += len(array)
+        while size >= SHARD_TOKENS:
+            joined = np.concatenate(held)
+            yield joined[:SHARD_TOKENS]
+            held, size = [joined[SHARD_TOKENS:]], size - SHARD_TOKENS
+    if size:
+        yield np.concatenate(held)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

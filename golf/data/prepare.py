@@ -1,0 +1,251 @@
+"""From a recipe's `[data]` and `[tokenizer]` to token streams, and the validation tokens alone for those who judge."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+
+from golf import durable, recipe
+from golf.data.bpe import train_sentencepiece
+from golf.data.cache import (
+    CachedSplit,
+    cache_key,
+    read_splits,
+    read_tokenizer,
+    write_record,
+    write_split,
+    write_tokenizer,
+)
+from golf.data.corpus import SPLITS, Split, documents, whole_text
+from golf.data.shards import Tokens, TokenStream, open_shard
+from golf.data.textfiles import Document
+from golf.data.tokenizer import Accounting, ByteTokenizer, Tokenizer, load_tokenizer, with_bos
+from golf.errors import DamagedFile, DataError, EnvironmentFailure, Interrupted
+
+# Part of every cache key; raised whenever splitting, training or encoding changes what comes out.
+_CACHE_FORMAT = 1
+
+Progress = Callable[[str, float], None]
+# Asked in every loop; says yes, or raises itself.
+Stop = Callable[[], bool | None]
+
+
+@dataclass(frozen=True)
+class TokenSet:
+    """What training needs: two streams that share no document, and the tokenizer that made them."""
+
+    train: TokenStream
+    val: TokenStream
+    tokenizer: Tokenizer
+    train_accounting: Accounting | None
+    """None for shards, whose text is not at hand; see `tokenizer.byte_counts`"""
+    val_accounting: Accounting | None
+
+
+def prepare(
+    data: recipe.Data,
+    tokenizer: recipe.Tokenizer,
+    *,
+    cache: Path,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> TokenSet:
+    """Tokenise the text of `data`, training the tokenizer on its training split where none is given.
+
+    Results are kept under `cache` by digests of the text and the tokenizer, and a damaged one is made again. `progress`
+    hears the name of a stage and the share of it that is done. Raises DataError, DamagedShard, DamagedFile for a given
+    tokenizer, EnvironmentFailure, and Interrupted once `stop` says so; what was finished until then is kept.
+    """
+    watch = _Watch(progress, stop)
+    if data.source == "shards":
+        return _shards(data, tokenizer)
+    texts = {split: _fingerprint(documents(data, split), watch) for split in SPLITS}
+    chosen = _tokenizer(data, tokenizer, texts["train"], cache / "tokenizers", watch)
+    folder = cache / "tokens" / cache_key(_CACHE_FORMAT, texts["train"].digest, texts["val"].digest, chosen.digest)
+    splits = read_splits(folder, vocab_size=chosen.vocab_size) or _encode(data, chosen, texts, folder, watch)
+    train, val = splits["train"], splits["val"]
+    return TokenSet(train.stream, val.stream, chosen, train.accounting, val.accounting)
+
+
+def evaluation_tokens(
+    data: recipe.Data, tokenizer: Tokenizer, *, limit: int | None, stop: Stop | None = None
+) -> Tokens:
+    """The validation split alone, (n,) uint16 with BOS before each document, at most `limit` tokens.
+
+    Reads no training text for anything but leaving it out, and no cache. Law: equals the first tokens of
+    `prepare(...).val` for the same text and tokenizer.
+    """
+    if data.source == "shards":
+        stream = TokenStream(_shard_files(data, "val"), vocab_size=tokenizer.vocab_size)
+        return stream.slice(0, len(stream) if limit is None else min(limit, len(stream)))
+    return _take(documents(data, "val"), tokenizer, limit, _Watch(None, stop))
+
+
+def text_tokens(
+    path: Path, data: recipe.Data, tokenizer: Tokenizer, *, limit: int | None, stop: Stop | None = None
+) -> Tokens:
+    """All of another text, read as `data` reads its own, or one `.bin` shard: (n,) uint16, at most `limit` tokens."""
+    if path.suffix == ".bin":
+        return np.array(open_shard(path, tokenizer.vocab_size)[:limit])
+    return _take(whole_text(path, data), tokenizer, limit, _Watch(None, stop))
+
+
+class _Watch:
+    """Tells how far a stage has come and asks whether to stop, once a document."""
+
+    def __init__(self, progress: Progress | None, stop: Stop | None) -> None:
+        self._progress, self._stop = progress, stop
+
+    def poll(self) -> None:
+        if self._stop is not None and self._stop():
+            raise Interrupted("stopped while preparing the data; the same command goes on from what is cached")
+
+    def stage(self, name: str, share: float) -> None:
+        self.poll()
+        if self._progress is not None:
+            self._progress(name, share)
+
+    def over(self, texts: Iterable[Document], name: str, total: int) -> Iterator[Document]:
+        """`texts`, whose UTF-8 bytes are `total`, while the stage goes from 0 to 1."""
+        done = 0
+        for document in texts:
+            self.stage(name, min(1.0, done / total))
+            yield document
+            done += len(document.text.encode())
+        self.stage(name, 1.0)
+
+
+@dataclass(frozen=True)
+class _Fingerprint:
+    """Digest and size in bytes of a split's documents."""
+
+    digest: str
+    size: int
+
+
+class _Digest:
+    """SHA-256 of documents in order; lengths keep apart what joins to the same text."""
+
+    def __init__(self) -> None:
+        self._sha, self._size = hashlib.sha256(), 0
+
+    def add(self, document: Document) -> None:
+        text = document.text.encode()
+        self._sha.update(len(text).to_bytes(8) + text)
+        self._size += len(text)
+
+    def result(self) -> _Fingerprint:
+        return _Fingerprint(self._sha.hexdigest(), self._size)
+
+
+def _fingerprint(texts: Iterable[Document], watch: _Watch) -> _Fingerprint:
+    digest = _Digest()
+    for document in texts:
+        watch.poll()
+        digest.add(document)
+    return digest.result()
+
+
+def _tokenizer(
+    data: recipe.Data, section: recipe.Tokenizer, train: _Fingerprint, folder: Path, watch: _Watch
+) -> Tokenizer:
+    """The tokenizer a recipe asks for: bytes, a given model, or one trained on the training split, once."""
+    if section.kind == "bytes" or section.path:
+        return _given_tokenizer(section)
+    key = cache_key(_CACHE_FORMAT, train.digest, section.vocab_size, sentencepiece.__version__)
+    path = folder / f"{key}.model"
+    if (kept := read_tokenizer(path)) is not None and kept.vocab_size == section.vocab_size:
+        return kept
+    texts = watch.over(documents(data, "train"), "tokenizer", train.size)
+    serialized = train_sentencepiece((document.text for document in texts), section.vocab_size)
+    write_tokenizer(path, serialized)
+    return load_tokenizer("sentencepiece", serialized)
+
+
+def _given_tokenizer(section: recipe.Tokenizer) -> Tokenizer:
+    if section.kind == "bytes":
+        return ByteTokenizer()
+    path = Path(section.path or "")
+    try:
+        serialized = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; check tokenizer.path") from None
+    except OSError as error:
+        raise EnvironmentFailure(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        tokenizer = load_tokenizer(section.kind, serialized)
+    except DamagedFile as error:
+        raise DamagedFile(str(path), str(error)) from None
+    if tokenizer.vocab_size != section.vocab_size:
+        raise DataError(
+            f"{path} has {tokenizer.vocab_size} pieces, the recipe says {section.vocab_size}; "
+            f"set tokenizer.vocab_size = {tokenizer.vocab_size}"
+        )
+    return tokenizer
+
+
+def _encode(
+    data: recipe.Data, tokenizer: Tokenizer, texts: dict[Split, _Fingerprint], folder: Path, watch: _Watch
+) -> dict[Split, CachedSplit]:
+    """Tokenise both splits into `folder` and read them back."""
+    if folder.is_dir():
+        durable.sweep(folder)
+    written = {split: _encode_split(data, split, tokenizer, text, folder, watch) for split, text in texts.items()}
+    write_record(folder, written)
+    splits = read_splits(folder, vocab_size=tokenizer.vocab_size)
+    if splits is None:
+        raise EnvironmentFailure(f"{folder} does not read back as it was written; check the disk")
+    return splits
+
+
+def _encode_split(
+    data: recipe.Data, split: Split, tokenizer: Tokenizer, text: _Fingerprint, folder: Path, watch: _Watch
+) -> tuple[list[str], Accounting]:
+    """Write one split's shards; DataError if the text is no longer what `text` was taken of."""
+    total, digest = Accounting(), _Digest()
+
+    def tokens() -> Iterator[Tokens]:
+        nonlocal total
+        for document in watch.over(documents(data, split), f"encode {split}", text.size):
+            encoded = with_bos(tokenizer, document.text)
+            total = total.add(tokenizer, document.text, encoded)
+            digest.add(document)
+            yield encoded
+
+    names = write_split(folder, split, tokens())
+    if digest.result() != text:
+        raise DataError("the text changed while it was being read; run the command again once it is at rest")
+    return names, total
+
+
+def _shards(data: recipe.Data, section: recipe.Tokenizer) -> TokenSet:
+    if section.kind == "sentencepiece" and not section.path:
+        raise DataError("shards do not hold their tokenizer; name its .model as tokenizer.path")
+    tokenizer = _given_tokenizer(section)
+    train, val = (TokenStream(_shard_files(data, split), vocab_size=tokenizer.vocab_size) for split in SPLITS)
+    return TokenSet(train, val, tokenizer, None, None)
+
+
+def _shard_files(data: recipe.Data, split: str) -> list[Path]:
+    folder = Path(data.path or "")
+    found = sorted(folder.glob(f"*{split}*.bin"))
+    if not found:
+        raise DataError(f"no file *{split}*.bin in {folder}; data.path is the folder that holds the shards")
+    return list(found)
+
+
+def _take(texts: Iterable[Document], tokenizer: Tokenizer, limit: int | None, watch: _Watch) -> Tokens:
+    """Tokens (n,) of `texts`, stopping at `limit`."""
+    parts, size = [np.zeros(0, dtype=np.uint16)], 0
+    for document in texts:
+        watch.poll()
+        parts.append(with_bos(tokenizer, document.text))
+        size += len(parts[-1])
+        if limit is not None and size >= limit:
+            break
+    return np.concatenate(parts)[:limit]

@@ -1,0 +1,382 @@
+"""The main job, from recipe to verdict, as a user types it."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli import environment, golf, golf_json
+
+from golf.artifact import open_artifact
+from golf.checkpoint import load_checkpoint
+
+TEXT = "\n".join(
+    f"def function_{i}(argument):\n    return argument + {i * i}  # the square of {i}\n" for i in range(3000)
+)
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory):
+    """A folder with a text, a golf.toml, and a recipe that trains in a second."""
+    folder = tmp_path_factory.mktemp("workspace")
+    (folder / "text.txt").write_text(TEXT)
+    (folder / "golf.toml").write_text('[workspace]\ndata = "cache"\nrecipe = "tiny.toml"\n')
+    (folder / "tiny.toml").write_text(
+        """
+name = "tiny"
+seed = 3
+[budget]
+cap = "12kB"
+[data]
+source = "text"
+path = "text.txt"
+val_fraction = 0.2
+[tokenizer]
+kind = "bytes"
+[model]
+layers = 2
+width = 32
+heads = 2
+kv_heads = 1
+[train]
+steps = 12
+batch_tokens = 512
+sequence_length = 64
+log_every = 3
+eval_every = 6
+eval_tokens = 512
+checkpoint_every = 5
+[pack]
+calibration_tokens = 512
+[verify]
+tokens = 2048
+"""
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(workspace):
+    """The workspace after `golf train` and `golf pack`, typed as the README says."""
+    golf("train", cwd=workspace)
+    golf("pack", cwd=workspace)
+    return workspace
+
+
+def run_folder(workspace):
+    return workspace / "artifacts" / "tiny"
+
+
+def weights(folder):
+    tensors = load_checkpoint(folder / "checkpoint.safetensors").tensors
+    return {k: hashlib.sha256(v.numpy().tobytes()).hexdigest() for k, v in tensors.items()}
+
+
+def test_the_run_holds_what_the_readme_says(trained):
+    names = {path.name for path in run_folder(trained).iterdir() if not path.name.startswith(".")}
+    assert names == {
+        "recipe.toml",
+        "metrics.jsonl",
+        "result.json",
+        "checkpoint.safetensors",
+        "checkpoint.previous.safetensors",
+        "artifact.bin",
+        "ledger.json",
+    }
+
+
+def test_metrics_have_their_keys(trained):
+    records = [json.loads(line) for line in (run_folder(trained) / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records] == [1, 3, 6, 9, 12]
+    keys = {"step", "tokens", "train_loss", "lr", "rank_fraction", "tokens_per_s", "elapsed"}
+    assert all(keys <= r.keys() for r in records)
+    assert [r["step"] for r in records if "val_loss" in r] == [6, 12]
+    for key in ("val_bpb", "predicted_bytes", "stable_rank", "effective_rank"):
+        assert key in records[-1]
+    assert records[-1]["train_loss"] < records[0]["train_loss"]
+
+
+def test_the_resolved_recipe_is_beside_the_result_and_in_the_artifact(trained):
+    from golf.recipe import load_recipe
+
+    recipe = load_recipe(run_folder(trained) / "recipe.toml")
+    manifest = open_artifact(run_folder(trained) / "artifact.bin").manifest
+    assert manifest.recipe == recipe.model_dump(mode="json", exclude_none=True)
+
+
+def test_the_artifact_is_under_its_cap_and_nearly_fills_it(trained):
+    result = json.loads((run_folder(trained) / "ledger.json").read_text())
+    size = (run_folder(trained) / "artifact.bin").stat().st_size
+    assert result["size"] == result["ledger"]["total"] == size
+    assert result["binding"]
+    assert 0.995 * 12_000 <= size <= 12_000
+
+
+def test_the_ledger_sums_exactly(trained):
+    ledger = json.loads((run_folder(trained) / "ledger.json").read_text())["ledger"]
+    assert sum(ledger["parts"].values()) == ledger["total"]
+    by_matrix = sum(sum(m["parts"].values()) for m in ledger["matrices"])
+    assert by_matrix == sum(ledger["parts"].get(p, 0) for p in ("left", "right", "residual", "scales"))
+    assert {"header", "manifest", "small tensors", "residual", "scales"} <= ledger["parts"].keys()
+
+
+def test_verify_agrees_with_the_claim_to_the_last_digit(trained):
+    verdict = golf_json("verify", "artifact.bin", cwd=trained)
+    claim = open_artifact(run_folder(trained) / "artifact.bin").manifest.claim
+    assert verdict["passed"]
+    assert verdict["loss"] == pytest.approx(claim.val_loss, abs=1e-6)
+    assert (verdict["tokens"], verdict["bytes"]) == (claim.tokens, claim.bytes)
+    assert verdict["artifact"] == "artifacts/tiny/artifact.bin"
+
+
+def test_verify_needs_nothing_but_the_file_and_the_text(trained, tmp_path):
+    shutil.copy(run_folder(trained) / "artifact.bin", tmp_path / "alone.bin")
+    shutil.copy(trained / "text.txt", tmp_path / "moved.txt")
+    verdict = golf_json("verify", "alone.bin", "--data", "moved.txt", cwd=tmp_path)
+    assert verdict["passed"]
+    assert not verdict["notes"]
+    assert {c["name"] for c in verdict["checks"] if c["passed"]} == {"bytes", "nats per token"}
+
+
+def test_another_text_is_measured_but_holds_only_the_caps(trained, tmp_path):
+    (tmp_path / "other.txt").write_text("Once upon a time there was another text.\n" * 50)
+    verdict = golf_json("verify", "artifact.bin", "--data", tmp_path / "other.txt", cwd=trained)
+    assert verdict["passed"]
+    assert "another text" in verdict["notes"][0]
+    assert [c["passed"] for c in verdict["checks"]] == [True, None]
+
+
+def test_without_the_claimed_text_the_caps_alone_are_held(trained, tmp_path):
+    """A changed corpus, as another Python version's library is."""
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    (copy / "text.txt").write_text(TEXT.replace("square", "second power"))
+    done = golf("verify", "artifact.bin", cwd=copy)
+    assert "--data" in done.stderr
+    assert "not the one the claim was measured on" in done.stderr
+
+
+def test_a_byte_less_cap_than_the_size_fails_with_3(trained):
+    size = (run_folder(trained) / "artifact.bin").stat().st_size
+    golf("verify", "artifact.bin", "--cap", size, cwd=trained)
+    done = golf("verify", "artifact.bin", "--cap", size - 1, cwd=trained, check=3)
+    assert "fails: bytes" in done.stderr
+    assert "--cap" in done.stdout
+    golf("verify", "artifact.bin", "--cap", size + 99, "--code-bytes", 100, cwd=trained, check=3)
+
+
+def test_too_many_bits_per_byte_fail_with_3(trained):
+    done = golf("verify", "artifact.bin", "--max-bpb", "0.001", cwd=trained, check=3)
+    assert "bits per byte" in done.stderr
+    verdict = golf_json("verify", "artifact.bin", "--recipe", "tiny.toml", cwd=trained)
+    assert verdict["checks"][0]["whose"] == "tiny.toml"
+
+
+def test_a_wrong_claim_fails_with_3(trained, tmp_path):
+    from dataclasses import replace
+
+    from golf.artifact import assemble
+
+    artifact = open_artifact(run_folder(trained) / "artifact.bin")
+    claim = replace(artifact.manifest.claim, val_loss=artifact.manifest.claim.val_loss - 0.01)
+    forged = assemble(replace(artifact.manifest, claim=claim), artifact.payloads())
+    (trained / "forged.bin").write_bytes(forged)
+    done = golf("verify", "forged.bin", cwd=trained, check=3)
+    assert "nats per token" in done.stderr
+
+
+def test_one_flipped_byte_in_each_section_exits_4_and_names_it(trained):
+    path = run_folder(trained) / "artifact.bin"
+    artifact, content = open_artifact(path), path.read_bytes()
+    start, parts = 0, artifact.parts()
+    for name, size in parts:
+        altered = bytearray(content)
+        altered[start + size // 2] ^= 1
+        (trained / "altered.bin").write_bytes(altered)
+        # inspect and verify share the one parser; inspect starts without torch, so that every section can be tried
+        done = golf("inspect", "altered.bin", cwd=trained, check=4)
+        assert name in done.stderr, (name, done.stderr)
+        start += size
+    assert start == len(content)
+    golf("verify", "altered.bin", cwd=trained, check=4)
+
+
+def test_inspect_shows_the_parts_without_torch(trained):
+    done = golf("inspect", "artifact.bin", cwd=trained)
+    assert "blocks.1.mlp.down.weight" in done.stdout
+    code = "import sys; sys.argv = ['golf', 'inspect', 'artifact.bin']\nfrom golf.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=trained, check=True, capture_output=True, env=environment())
+
+
+def test_generate_writes_text_from_the_artifact_alone(trained, tmp_path):
+    shutil.copy(run_folder(trained) / "artifact.bin", tmp_path / "alone.bin")
+    first = golf("generate", "alone.bin", "def f", "--tokens", 20, "--seed", 1, cwd=tmp_path).stdout
+    again = golf("generate", "alone.bin", "def f", "--tokens", 20, "--seed", 1, cwd=tmp_path).stdout
+    assert first.startswith("def f")
+    assert len(first) > 10
+    assert first == again
+
+
+def test_the_same_checkpoint_gives_the_same_bytes_in_two_processes(trained):
+    for name in ("one.bin", "two.bin"):
+        golf("pack", "--cap", "15kB", "--out", name, cwd=trained)
+    assert (trained / "one.bin").read_bytes() == (trained / "two.bin").read_bytes()
+
+
+@pytest.mark.parametrize("cap", ["9kB", "20kB", "1MB"])
+def test_caps_tight_and_roomy(trained, cap):
+    result = golf_json("pack", "--cap", cap, "--out", f"cap{cap}.bin", cwd=trained)
+    assert result["size"] <= result["cap"]
+    if result["binding"]:
+        assert result["size"] >= 0.995 * result["cap"]
+    else:
+        assert cap == "1MB"
+        assert result["loss"] - result["float_loss"] < 5e-3
+
+
+def test_code_bytes_are_counted_into_the_cap(trained):
+    result = golf_json("pack", "--cap", "15kB", "--code-bytes", "3000", "--out", "code.bin", cwd=trained)
+    assert 0.995 * 15_000 <= result["size"] + 3000 <= 15_000
+
+
+def test_an_unreachable_cap_names_the_smallest_reachable_size(trained):
+    before = (run_folder(trained) / "artifact.bin").read_bytes()
+    done = golf("pack", "--cap", "1kB", cwd=trained, check=2)
+    assert "smallest reachable" in done.stderr
+    assert (run_folder(trained) / "artifact.bin").read_bytes() == before
+
+
+@pytest.mark.parametrize("low_rank", ["off", "only"])
+def test_both_ends_of_low_rank_verify(trained, low_rank):
+    name = f"{low_rank}.bin"
+    result = golf_json("pack", "--cap", "15kB", "--low-rank", low_rank, "--out", name, cwd=trained)
+    parts = result["ledger"]["parts"]
+    assert ("left" in parts, "residual" in parts) == ((True, False) if low_rank == "only" else (False, True))
+    golf("verify", name, cwd=trained)
+
+
+def test_a_second_training_into_the_same_folder_is_refused(trained):
+    before = weights(run_folder(trained))
+    done = golf("train", cwd=trained, check=2)
+    assert "--resume" in done.stderr
+    assert "--force" in done.stderr
+    done = golf("train", "--resume", "--set", "optimizer.lr=0.5", cwd=trained, check=2)
+    assert "optimizer.lr" in done.stderr
+    assert weights(run_folder(trained)) == before
+
+
+def test_resuming_a_finished_run_changes_nothing(trained):
+    before = weights(run_folder(trained))
+    golf("train", "--resume", cwd=trained)
+    assert weights(run_folder(trained)) == before
+
+
+@pytest.mark.parametrize("optimizer", ["numuon", "muon", "adamw"])
+def test_interrupted_and_resumed_equals_uninterrupted(workspace, optimizer):
+    settings = ("--set", f"optimizer.name={optimizer}", "--set", "train.steps=40", "--set", "train.log_every=1")
+    whole, parts = workspace / f"whole-{optimizer}", workspace / f"parts-{optimizer}"
+    golf("train", *settings, "--out", whole, cwd=workspace)
+    command = [sys.executable, "-m", "golf", "train", *settings, "--out", str(parts)]
+    process = subprocess.Popen(command, cwd=workspace, stderr=subprocess.PIPE, text=True, env=environment())
+    for line in process.stderr:
+        if line.startswith("step:7/"):
+            process.send_signal(signal.SIGINT)
+            break
+    rest = process.stderr.read()
+    assert process.wait(60) == 130
+    assert f"golf train --resume --out {parts}" in rest
+    stopped = load_checkpoint(parts / "checkpoint.safetensors").state["step"]
+    assert 7 <= stopped < 40
+    golf("train", "--resume", "--out", parts, cwd=workspace)
+    assert weights(parts) == weights(whole)
+
+    def losses(folder):
+        records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        return [(r["step"], r["train_loss"]) for r in records]
+
+    assert losses(parts) == losses(whole)
+
+
+def test_a_terminated_run_exits_143_and_resumes(workspace):
+    folder = workspace / "terminated"
+    command = [sys.executable, "-m", "golf", "train", "--set", "train.steps=4000", "--out", str(folder)]
+    process = subprocess.Popen(command, cwd=workspace, stderr=subprocess.PIPE, text=True, env=environment())
+    for line in process.stderr:
+        if line.startswith("step:"):
+            process.terminate()
+            break
+    process.stderr.read()
+    assert process.wait(60) == 143
+    assert load_checkpoint(folder / "checkpoint.safetensors").state["step"] >= 1
+
+
+def test_a_killed_training_leaves_a_checkpoint_that_resumes(workspace):
+    folder = workspace / "killed"
+    settings = ("--set", "train.steps=4000", "--set", "train.checkpoint_every=1", "--out", str(folder))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "golf", "train", *settings], cwd=workspace, stderr=subprocess.PIPE, env=environment()
+    )
+    while not (folder / "checkpoint.previous.safetensors").exists():
+        time.sleep(0.05)
+        assert process.poll() is None
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    state = load_checkpoint(folder / "checkpoint.safetensors").state
+    assert state["step"] >= 1
+
+
+def test_a_diverging_run_exits_6_and_keeps_the_last_good_checkpoint(workspace):
+    folder = workspace / "diverged"
+    golf("train", "--set", "train.steps=6", "--set", "train.checkpoint_every=2", "--out", folder, cwd=workspace)
+    settings = ("--set", "optimizer.embedding_lr=1", "--set", "train.clip=1e9", "--set", "optimizer.eps=1e-30")
+    broken = workspace / "broken"
+    done = golf(
+        "train", *settings, "--set", "optimizer.lr=10", "--set", "model.query_gain=100",
+        "--set", "optimizer.weight_decay=10", "--set", "train.steps=400", "--set", "train.warmup=0",
+        "--out", broken, cwd=workspace, check=6,
+    )  # fmt: skip
+    assert "step " in done.stderr
+    assert "not finite" in done.stderr
+
+
+def test_the_validation_text_never_reaches_training_or_calibration(workspace, monkeypatch):
+    from golf.data import evaluation_tokens, prepare
+    from golf.recipe import load_recipe
+
+    monkeypatch.chdir(workspace)
+    recipe = load_recipe(Path("tiny.toml"))
+    data = prepare(recipe.data, recipe.tokenizer, cache=workspace / "cache")
+    train = data.tokenizer.decode(data.train.slice(0, len(data.train))).decode()
+    validation = data.tokenizer.decode(evaluation_tokens(recipe.data, data.tokenizer, limit=None)).decode()
+    lines = [line for line in validation.splitlines() if line.startswith("def function_")]
+    assert len(lines) > 100
+    assert not any(line + "\n" in train for line in lines)
+
+
+def test_dry_run_writes_nothing(workspace):
+    before = sorted(workspace.rglob("*"))
+    plan = golf_json("train", "--dry-run", cwd=workspace)
+    assert sorted(workspace.rglob("*")) == before
+    assert plan["parameters"] == sum(plan["by_role"].values())
+    assert {a["role"]: a["optimizer"] for a in plan["assignments"]}["embedding"] == "adamw"
+    assert plan["tokens"] == 12 * 512
+    assert plan["seconds"] > 0
+    assert "optimizer" in golf("train", "--dry-run", cwd=workspace).stdout
+
+
+def test_a_recipe_with_three_mistakes_lists_all_three(workspace):
+    (workspace / "bad.toml").write_text(
+        'name = "bad"\n[optimizer]\nrank_fraction = 1.5\n[optimizer.rank]\nend = 1.5\n[modle]\nwidth = 3\n'
+    )
+    done = golf("train", "bad.toml", cwd=workspace, check=2)
+    assert "bad.toml: optimizer.rank_fraction: unknown key" in done.stderr
+    assert "bad.toml: optimizer.rank.end: must be" in done.stderr
+    assert "bad.toml: modle: unknown key; did you mean model?" in done.stderr

@@ -1,4 +1,4 @@
-"""Throw mutants of an artifact at the reader: `python -m benchmarks.fuzz_artifact --count 1000000` (about 5 minutes).
+"""Throw mutants of an artifact at the reader: `python -m benchmarks.fuzz_artifact --count 1000000` (about 10 minutes).
 
 Every mutant must be refused with DamagedFile or, where a forger repaired all digests, keep the promises of an accepted
 file; none may take 2 seconds, and all together no more than 256 MiB. The first that breaks this ends the run with

@@ -2,60 +2,55 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from golf import __version__, durable
-from golf.artifact import (
-    BudgetEntry,
-    Claim,
-    Manifest,
-    Payload,
-    TensorEntry,
-    TokenizerEntry,
-    assemble,
-    compress_zstd,
-    open_artifact,
-)
+from golf import durable
+from golf.artifact import BudgetEntry, assemble, open_artifact
 from golf.checkpoint import load_latest
-from golf.compress.allocate import Solution, finest_scale, solve
-from golf.compress.codec import Coded, Prepared, Weights, code_matrix, distortion, pack_matrix, prepare_matrix
+from golf.compress.allocate import Solution, finest_scale, least_scale, solve
+from golf.compress.codec import Prepared, distortion, prepare_matrix
+from golf.compress.factorize import LowRank
 from golf.compress.sensitivity import measure
 from golf.data import Batches, TokenSet, load_tokenizer, prepare
-from golf.data.tokenizer import Tokenizer
+from golf.draft import Draft, Packed, as_weights, make_claim, plain_payload
 from golf.errors import CapError, DamagedCheckpoint, UsageError
 from golf.evaluate import Score, evaluate
 from golf.interrupt import StopFlag
 from golf.ledger import artifact_ledger
 from golf.model import Transformer
 from golf.observer import Observer
-from golf.rebuild import ContentDigest, rebuild
+from golf.rebuild import rebuild
 from golf.recipe import Recipe, recipe_from_dict
 from golf.results import PackResult
 from golf.runs import Run
 
+_STOPPED = "stopped while packing; no artifact was written"
 # The claim is measured after the size is solved; its digits may compress a few bytes worse than the placeholder's.
 _CLAIM_SLACK = 48
-_CODECS = ("constriction", "numpy", "sentencepiece", "torch", "zstandard")
+# Windows of TRAINING text on which the roomy end of the curve is measured.
+_LOOK_TOKENS = 16_384
+# Halvings of the step beyond the one whose predicted gap is small enough, until the measured gap is so too.
+_MOST_REFINEMENTS = 8
 
 
 @dataclass(frozen=True)
 class _Source:
-    """What is packed: a finished checkpoint and the text it came from."""
+    """What is packed: a checkpoint, the text it came from, and how to be watched and stopped."""
 
     recipe: Recipe
     model: Transformer
-    tokenizer: Tokenizer
     data: TokenSet
     device: torch.device
+    observer: Observer
+    check: Callable[[], None]
 
 
 def pack(
@@ -67,46 +62,44 @@ def pack(
     cache: Path,
     device: torch.device,
     stop: StopFlag,
-    low_rank: str | None = None,
+    low_rank: LowRank | None = None,
     observer: Observer = Observer(),
 ) -> PackResult:
     """Write the best artifact of `run`'s newest checkpoint whose size + code stays within `cap` bytes to `out`.
 
-    `cap` and `code_bytes` default to the recipe's. Raises CapError, with the smallest reachable size, when the cap is
-    out of reach; then and on every other failure a file at `out` stays as it was.
+    `cap`, `code_bytes` and `low_rank` default to the recipe's. Raises CapError, with the smallest reachable size, when
+    the cap is out of reach; then and on every other failure a file at `out` stays as it was.
     """
-    clock = _Stages(observer)
+    clock = _Stages()
     source = _load(run, cache, device, stop, observer, low_rank)
     budget = BudgetEntry(
         cap=source.recipe.budget.cap if cap is None else cap,
         code_bytes=source.recipe.budget.code_bytes if code_bytes is None else code_bytes,
     )
     clock.done("load")
-    prepared = _prepare(source, stop, observer)
+    prepared = _prepare(source)
     clock.done("calibrate")
-    float_score = _score(source.model, source, stop)
+    float_score = _score(source, source.model)
     clock.done("measure float")
-    draft = _Draft(source, prepared, budget, float_score, stop, observer)
-    solution = _fit(draft, budget)
+    draft = _draft(source, prepared, budget, float_score)
+    solution = _fit(draft, source)
     clock.done("solve")
-    predicted = sum(distortion(p, c, solution.scale) for p, c in zip(prepared, solution.packed.coded, strict=True))
-    score, size = _publish(draft, solution.packed, source, out, stop)
-    clock.done("measure")
-    artifact = open_artifact(out)
-    weights = sum(int(np.prod(p.scaled.shape)) for p in prepared)
-    ledger = artifact_ledger(artifact)
+    score = _publish(draft, solution.packed, source, float_score, out)
+    clock.done("measure packed")
+    ledger = artifact_ledger(open_artifact(out))
+    coded = zip(prepared, solution.packed.coded, strict=True)
     return PackResult(
         artifact=out,
         cap=budget.cap,
         code_bytes=budget.code_bytes,
-        size=size,
+        size=ledger.total,
         binding=solution.binding,
-        bits_per_weight=8 * sum(m.bytes for m in ledger.matrices) / weights,
+        bits_per_weight=8 * sum(m.bytes for m in ledger.matrices) / sum(p.scaled.size for p in prepared),
         float_loss=float_score.loss,
         float_bpb=float_score.bpb,
         loss=score.loss,
         bpb=score.bpb,
-        predicted_gap=predicted,
+        predicted_gap=sum(distortion(matrix, symbols, solution.scale) for matrix, symbols in coded),
         probes=solution.probes,
         seconds=clock.seconds,
         ledger=ledger,
@@ -114,9 +107,9 @@ def pack(
 
 
 def _load(
-    run: Run, cache: Path, device: torch.device, stop: StopFlag, observer: Observer, low_rank: str | None
+    run: Run, cache: Path, device: torch.device, stop: StopFlag, observer: Observer, low_rank: LowRank | None
 ) -> _Source:
-    """The newest sound checkpoint as a model, with its own tokenizer and the training text."""
+    """The newest sound checkpoint as a model, and the text that it was trained on."""
     checkpoint, note = load_latest(run.folder)
     if note:
         observer.note(note)
@@ -130,16 +123,13 @@ def _load(
     tokenizer = load_tokenizer(state["tokenizer_kind"], serialized)
     data = prepare(recipe.data, recipe.tokenizer, cache=cache, progress=observer.stage, stop=stop.stopped)
     if data.tokenizer.digest != tokenizer.digest:
-        raise UsageError(
-            f"{run.folder}: the text at hand is not the one this run was trained on; give it back its data"
-        )
-    return _Source(recipe, _model(checkpoint.tensors, recipe, tokenizer, run, device), tokenizer, data, device)
+        raise UsageError(f"{run.folder}: the text at hand is not the one this run was trained on; give it back")
+    model = _model(checkpoint.tensors, recipe, tokenizer.vocab_size, run).to(device)
+    return _Source(recipe, model, data, device, observer, partial(stop.raise_if_stopped, _STOPPED))
 
 
-def _model(
-    tensors: dict[str, Tensor], recipe: Recipe, tokenizer: Tokenizer, run: Run, device: torch.device
-) -> Transformer:
-    model = Transformer(recipe.model, tokenizer.vocab_size)
+def _model(tensors: dict[str, Tensor], recipe: Recipe, vocab_size: int, run: Run) -> Transformer:
+    model = Transformer(recipe.model, vocab_size)
     weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
     for name, weight in weights.items():
         if not bool(torch.isfinite(weight).all()):
@@ -148,204 +138,138 @@ def _model(
             )
     try:
         model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise DamagedCheckpoint(str(run.checkpoint), f"does not fit its own recipe: {error}") from None
-    return model.to(device)
+    except RuntimeError:
+        raise DamagedCheckpoint(str(run.checkpoint), "its weights do not fit its own recipe") from None
+    return model
 
 
-def _prepare(source: _Source, stop: StopFlag, observer: Observer) -> list[Prepared]:
-    """Sensitivities from TRAINING text, and every matrix scaled by the steps that follow from them."""
+def _windows(source: _Source, tokens: int) -> Iterator[Tensor]:
+    """About `tokens` tokens of TRAINING text as windows (1, T+1) int64."""
     recipe = source.recipe
     T = recipe.train.sequence_length
     # another seed than training's, so that windows start elsewhere
     batches = Batches(source.data.train, batch_tokens=T, sequence_length=T, seed=recipe.seed + 1)
-    count = max(1, recipe.pack.calibration_tokens // T)
+    count = max(1, tokens // T)
+    for index in range(count):
+        source.check()
+        source.observer.stage("calibrate", index / count)
+        yield torch.from_numpy(batches.batch(index)).to(source.device)
 
-    def windows() -> Iterator[Tensor]:
-        for index in range(count):
-            observer.stage("calibrate", index / count)
-            yield torch.from_numpy(batches.batch(index)).to(source.device)
 
-    sensitivities = measure(
-        source.model,
-        windows(),
-        seed=recipe.seed,
-        row_smoothing=recipe.pack.row_smoothing,
-        stop=_stopping(stop),
-    )
+def _prepare(source: _Source) -> list[Prepared]:
+    """Sensitivities from training text, and every matrix scaled by the steps that follow from them."""
+    recipe = source.recipe
+    windows = _windows(source, recipe.pack.calibration_tokens)
+    sensitivities = measure(source.model, windows, seed=recipe.seed, row_smoothing=recipe.pack.row_smoothing)
     return [
-        prepare_matrix(name, _numpy(p), sensitivities[name], low_rank=recipe.pack.low_rank)
+        prepare_matrix(name, as_weights(p), sensitivities[name], low_rank=recipe.pack.low_rank)
         for name, p in source.model.named_parameters()
         if p.ndim == 2
     ]
 
 
-@dataclass(frozen=True)
-class _Packed:
-    """One pack at one global step: its integers, its sections, its manifest."""
+def _draft(source: _Source, prepared: list[Prepared], budget: BudgetEntry, float_score: Score) -> Draft:
+    """The pack to be solved for, with the float model's score in the claim's place."""
 
-    coded: list[Coded]
-    payloads: list[Payload]
-    manifest: Manifest
+    def step(name: str, share: float) -> None:
+        source.check()
+        source.observer.stage(f"pack {name}", share)
 
-
-@dataclass(frozen=True)
-class _Draft:
-    """Packs the prepared matrices at any global step, with a claim still to be measured."""
-
-    source: _Source
-    prepared: list[Prepared]
-    budget: BudgetEntry
-    float_score: Score
-    stop: StopFlag
-    observer: Observer
-
-    def build(self, scale: float) -> tuple[int, _Packed]:
-        """Real bytes of the file at `scale`, and the file's parts."""
-        recipe = self.source.recipe
-        coded, payloads = [], [*self._fixed_payloads()]
-        for index, prepared in enumerate(self.prepared):
-            _stopping(self.stop)()
-            self.observer.stage(f"pack {prepared.name}", index / len(self.prepared))
-            matrix = code_matrix(prepared, scale, low_rank=recipe.pack.low_rank)
-            coded.append(matrix)
-            for part, (codec, size, content) in pack_matrix(matrix, coder=recipe.pack.coder).items():
-                payloads.append(Payload(f"{prepared.name}/{part}", codec, size, content))
-        packed = _Packed(coded, payloads, self._manifest(coded))
-        return len(assemble(packed.manifest, payloads)), packed
-
-    def _fixed_payloads(self) -> Iterator[Payload]:
-        if serialized := self.source.tokenizer.serialized:
-            yield _plain_payload("tokenizer", serialized)
-        yield _plain_payload("small", b"".join(_small_bytes(p) for _, p in self._small()))
-
-    def _small(self) -> list[tuple[str, Tensor]]:
-        return [(n, p) for n, p in self.source.model.named_parameters() if p.ndim != 2]
-
-    def _manifest(self, coded: list[Coded]) -> Manifest:
-        """Everything but the section table; the claim's digits are the float model's until it is measured."""
-        recipe, tokenizer = self.source.recipe, self.source.tokenizer
-        by_name = {matrix.name: matrix for matrix in coded}
-        digest, entries = ContentDigest(), []
-        for name, parameter in self.source.model.named_parameters():
-            shape = tuple(parameter.shape)
-            if (matrix := by_name.get(name)) is None:
-                digest.small(_small_bytes(parameter))
-                entries.append(TensorEntry(name=name, shape=shape, kind="small", rank=0, parameters={}))
-                continue
-            digest.matrix(matrix)
-            parameters = {"step": matrix.step}
-            if matrix.factors.rank:
-                parameters["factor_step"] = matrix.factors.base
-            entries.append(
-                TensorEntry(name=name, shape=shape, kind="matrix", rank=matrix.factors.rank, parameters=parameters)
-            )
-        return Manifest(
-            golf=__version__,
-            recipe=recipe.model_dump(mode="json", exclude_none=True),
-            model=recipe.model.model_dump(mode="json"),
-            tokenizer=TokenizerEntry(
-                kind=tokenizer.kind,
-                vocab_size=tokenizer.vocab_size,
-                sha256=hashlib.sha256(tokenizer.serialized).hexdigest(),
-            ),
-            tensors=tuple(entries),
-            content_sha256=digest.hexdigest(),
-            claim=_claim(self.source, self.float_score, self.float_score),
-            budget=self.budget,
-            versions={name: version(name) for name in _CODECS},
-        )
+    claim = make_claim(
+        source.recipe, float_score, float_score, text=_scored_text(source, float_score), device=source.device.type
+    )
+    return Draft(source.recipe, source.model, source.data.tokenizer, prepared, budget, claim, step)
 
 
-def _fit(draft: _Draft, budget: BudgetEntry) -> Solution[_Packed]:
-    """The finest pack under the cap, or CapError with the smallest reachable size and what dominates it."""
+def _fit(draft: Draft, source: _Source) -> Solution[Packed]:
+    """The finest pack under the cap that still pays, or CapError with the smallest reachable size."""
+    budget = draft.budget
     room = budget.cap - budget.code_bytes - _CLAIM_SLACK
-    weights = sum(p.scaled.size for p in draft.prepared)
-    found = solve(draft.build, room=room, finest=finest_scale(weights, draft.source.recipe.pack.target_gap))
+    target = source.recipe.pack.target_gap
+    least = max(least_scale(float(np.linalg.norm(p.scaled))) for p in draft.prepared)
+    finest = max(finest_scale(sum(p.scaled.size for p in draft.prepared), target), least)
+    found = _solve(draft, room, finest)
+    for _ in range(_MOST_REFINEMENTS):
+        # The prediction knows curvature only. A model that is still far from its optimum also has slopes.
+        if found.binding or finest == least or _training_gap(draft, found.packed, source) <= target:
+            break
+        finest = max(finest / 2, least)
+        found = _solve(draft, room, finest)
+    return found
+
+
+def _solve(draft: Draft, room: int, finest: float) -> Solution[Packed]:
+    found = solve(draft.build, room=room, finest=finest)
     if isinstance(found, Solution):
         return found
-    parts = {"tokenizer": len(compress_zstd(draft.source.tokenizer.serialized or b"\0", 19))}
-    raise CapError(
-        f"no artifact of this checkpoint fits in {budget.cap:,} bytes ({budget.code_bytes:,} of them code): the "
-        f"smallest reachable is {found + budget.code_bytes + _CLAIM_SLACK:,} bytes, of which the tokenizer takes "
-        f"{parts['tokenizer']:,} and the rest is scales and manifest; raise --cap or train a smaller model"
+    raise CapError(_out_of_reach(draft, found))
+
+
+def _training_gap(draft: Draft, packed: Packed, source: _Source) -> float:
+    """Loss of the packed model minus the float model's, nats per token, on training text."""
+    rebuilt, difference, count = draft.decoded(packed), 0.0, 0
+    with torch.inference_mode():
+        for window in _windows(source, _LOOK_TOKENS):
+            difference += float(rebuilt.loss(window) - source.model.loss(window))
+            count += 1
+    return difference / count
+
+
+def _out_of_reach(draft: Draft, smallest: int) -> str:
+    budget = draft.budget
+    tokenizer = plain_payload("tokenizer", draft.tokenizer.serialized)
+    return (
+        f"no artifact of this checkpoint fits in {budget.cap:,} bytes: the smallest reachable is "
+        f"{smallest + budget.code_bytes + _CLAIM_SLACK:,}, of which code takes {budget.code_bytes:,}, the tokenizer "
+        f"{len(tokenizer.content):,} and scales and manifest the rest; raise --cap or train a smaller model"
     )
 
 
-def _publish(draft: _Draft, packed: _Packed, source: _Source, out: Path, stop: StopFlag) -> tuple[Score, int]:
-    """Write the artifact unmeasured, re-read and score it, and put it with its claim at `out`."""
+def _publish(draft: Draft, packed: Packed, source: _Source, float_score: Score, out: Path) -> Score:
+    """Write the artifact without a claim, score what is re-read from disk, and put it with its claim at `out`."""
     unmeasured = out.with_name(f"{out.name}.unmeasured")
     try:
         durable.write_bytes(unmeasured, assemble(replace(packed.manifest, claim=None), packed.payloads))
-        score = _score(rebuild(open_artifact(unmeasured)).model.to(source.device), source, stop)
+        score = _score(source, rebuild(open_artifact(unmeasured)).model.to(source.device))
     finally:
         unmeasured.unlink(missing_ok=True)
-    manifest = replace(packed.manifest, claim=_claim(source, score, draft.float_score))
-    content = assemble(manifest, packed.payloads)
+    text = _scored_text(source, score)
+    claim = make_claim(source.recipe, score, float_score, text=text, device=source.device.type)
+    content = assemble(replace(packed.manifest, claim=claim), packed.payloads)
     if len(content) + draft.budget.code_bytes > draft.budget.cap:
-        raise AssertionError("the claim's digits outgrew their slack")
+        raise CapError(f"the claim takes more than {_CLAIM_SLACK} bytes over its estimate; lower --cap by some bytes")
     durable.write_bytes(out, content)
-    return score, len(content)
+    return score
 
 
-def _score(model: Transformer, source: _Source, stop: StopFlag) -> Score:
-    recipe = source.recipe
+def _score(source: _Source, model: Transformer) -> Score:
+    """Loss on the validation text of the claim."""
+    recipe, data = source.recipe, source.data
     # one more token than targets, so that a power of two of them are scored
-    tokens = source.data.val.slice(0, min(recipe.verify.tokens + 1, len(source.data.val)))
+    tokens = data.val.slice(0, min(recipe.verify.tokens + 1, len(data.val)))
     return evaluate(
         model,
         tokens,
-        source.tokenizer.byte_counts(tokens),
+        data.tokenizer.byte_counts(tokens),
         sequence_length=recipe.train.sequence_length,
         device=source.device,
-        stop=_stopping(stop),
+        progress=lambda share: source.observer.stage("measure", share),
+        stop=source.check,
     )
 
 
-def _claim(source: _Source, score: Score, float_score: Score) -> Claim:
-    text = source.tokenizer.decode(source.data.val.slice(0, score.tokens + 1))
-    return Claim(
-        val_loss=round(score.loss, 6),
-        bpb=round(score.bpb, 6),
-        tokens=score.tokens,
-        bytes=score.bytes,
-        text_sha256=hashlib.sha256(text).hexdigest(),
-        device=source.device.type,
-        dtype="float32",
-        tolerance=source.recipe.verify.loss_tolerance,
-        float_val_loss=round(float_score.loss, 6),
-        float_bpb=round(float_score.bpb, 6),
-    )
-
-
-def _plain_payload(name: str, content: bytes) -> Payload:
-    """A section stored as it is, or as zstd where that is smaller."""
-    frame = compress_zstd(content, 19) if content else b""
-    codec, stored = ("zstd", frame) if frame and len(frame) < len(content) else ("raw", content)
-    return Payload(name, codec, len(content), stored)
-
-
-def _small_bytes(parameter: Tensor) -> bytes:
-    return _numpy(parameter).astype("<f4").tobytes()
-
-
-def _numpy(parameter: Tensor) -> Weights:
-    array: Weights = parameter.detach().float().cpu().numpy()
-    return array
-
-
-def _stopping(stop: StopFlag) -> Callable[[], None]:
-    return lambda: stop.raise_if_stopped("stopped while packing; no artifact was written")
+def _scored_text(source: _Source, score: Score) -> bytes:
+    """The text of the scored targets and of the first context token."""
+    return source.data.tokenizer.decode(source.data.val.slice(0, score.tokens + 1))
 
 
 class _Stages:
     """Seconds spent in each stage."""
 
-    def __init__(self, observer: Observer) -> None:
-        self._observer, self._since = observer, time.monotonic()
+    def __init__(self) -> None:
+        self._since = time.monotonic()
         self.seconds: dict[str, float] = {}
 
     def done(self, name: str) -> None:
         now = time.monotonic()
         self.seconds[name], self._since = round(now - self._since, 3), now
-        self._observer.stage(name, 1.0)

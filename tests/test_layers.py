@@ -15,6 +15,7 @@ LAYERS = [
     ["workspace", "runs", "checkpoint", "artifact", "data", "model"],
     ["compress", "optim", "evaluate", "ledger"],
     ["rebuild"],
+    ["draft"],
     ["train", "pack", "verify", "generate", "plan"],
     ["report"],
     ["cli"],

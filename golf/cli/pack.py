@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -31,7 +32,7 @@ def pack(
     cap: int | None,
     code_bytes: int | None,
     out: Path | None,
-    low_rank: str | None,
+    low_rank: Literal["auto", "off", "only"] | None,
     device: str,
     as_json: bool,
 ) -> None:

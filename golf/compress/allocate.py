@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from golf.compress.quantize import MAX_SYMBOL
+
 T = TypeVar("T")
 
 # Ratio of neighbouring c at which bisection stops: .02 % in the step is about .0003 bits a weight.
@@ -37,6 +39,11 @@ def finest_scale(weights: int, gap: float) -> float:
     Steps are c / √F, so every weight's predicted loss is ½ F Δ² / 12 = c² / 24, whatever its sensitivity.
     """
     return math.sqrt(24 * gap / weights)
+
+
+def least_scale(norm: float) -> float:
+    """The c below which a scaled matrix of Frobenius norm `norm` could overflow its symbols, factors included."""
+    return norm / MAX_SYMBOL
 
 
 def solve(build: Callable[[float], tuple[int, T]], *, room: int, finest: float) -> Solution[T] | int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from golf.compress.allocate import finest_scale, solve
+from golf.compress.allocate import finest_scale, least_scale, solve
 from golf.compress.codec import prepare_matrix
 from golf.compress.entropy import ideal_bits
 from golf.compress.quantize import quantize
@@ -46,10 +46,11 @@ def predict(
 
     Order-0 entropies of the rounded weights at the step that the allocator would choose; no factors.
     """
-    samples, weights, overhead = [], 0, _FILE_OVERHEAD + other_bytes
+    samples, norms, weights, overhead = [], [0.0], 0, _FILE_OVERHEAD + other_bytes
     for name, matrix in matrices.items():
         prepared = prepare_matrix(name, matrix, sensitivities[name], low_rank="off")
         samples.append((_sample(prepared.scaled), matrix.size))
+        norms.append(float(np.linalg.norm(prepared.scaled)))
         weights += matrix.size
         codes = np.concatenate((prepared.steps.rows, prepared.steps.columns))
         overhead += _MATRIX_OVERHEAD + int(ideal_bits(codes.astype(np.int32)) / 8)
@@ -63,7 +64,7 @@ def predict(
             squares += float(np.square(values - symbols, dtype=np.float64).mean()) * count
         return overhead + math.ceil(bits / 8), 0.5 * scale**2 * squares
 
-    finest = finest_scale(weights, target_gap)
+    finest = max(finest_scale(weights, target_gap), *(least_scale(norm) for norm in norms))
     wanted, gap = size_at(finest)
     size = wanted
     if wanted > room:

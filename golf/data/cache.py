@@ -68,23 +68,32 @@ def write_split(folder: Path, split: str, tokens: Iterable[Tokens]) -> list[str]
 
 def write_record(folder: Path, splits: Mapping[Split, tuple[list[str], Accounting]]) -> None:
     """Declare the shards of `folder` complete, with their digests and accounting."""
-    record = {
+    content = {
         split: {
             "shards": {name: _digest(folder / name) for name in names},
             "accounting": dataclasses.asdict(accounting),
         }
         for split, (names, accounting) in splits.items()
     }
-    durable.write_text(folder / _RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
+    durable.write_text(folder / _RECORD, _record_text(content))
 
 
 def read_splits(folder: Path, *, vocab_size: int) -> dict[Split, CachedSplit] | None:
     """The splits of `folder`, each shard held against its digest; None where anything is absent or damaged."""
     try:
-        record = json.loads((folder / _RECORD).read_text("utf-8"))
-        return {split: _read_split(folder, record[split], vocab_size) for split in SPLITS}
+        text = (folder / _RECORD).read_text("utf-8")
+        content = json.loads(text)["splits"]
+        if text != _record_text(content):
+            return None
+        return {split: _read_split(folder, content[split], vocab_size) for split in SPLITS}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, GolfError):
         return None
+
+
+def _record_text(content: dict[Any, Any]) -> str:
+    """The record as it is written: its content and, because counts in it are believed, the digest of that."""
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return json.dumps({"splits": content, "sha256": digest}, indent=1, sort_keys=True) + "\n"
 
 
 def _read_split(folder: Path, record: dict[str, Any], vocab_size: int) -> CachedSplit:

@@ -55,7 +55,6 @@ class PieceModel:
     """What a model file says, as far as golf has to know it."""
 
     pieces: tuple[Piece, ...]
-    bos_id: int
     byte_fallback: bool
     identity: bool
     """No character is replaced before tokenisation."""
@@ -88,12 +87,12 @@ def parse_model(serialized: bytes) -> PieceModel:
         elif number == 5:
             replaces_on_decoding = bool(dict(_fields(_message(value))).get(2))
     _check_pieces(pieces)
-    # Defaults of the schema: bos_id 1; add_dummy_prefix, remove_extra_whitespaces and escape_whitespaces true.
+    # add_dummy_prefix, remove_extra_whitespaces and escape_whitespaces are true by default of the schema.
     trims = any([_integer(normalizer, 3, 1), _integer(normalizer, 4, 1)])
     replaces = bool(normalizer.get(2) or normalizer.get(6)) or replaces_on_decoding
     exact = bool(_integer(normalizer, 5, 1)) and not replaces
     fallback = bool(_integer(trainer, 35, 0)) and sum(piece.type is PieceType.BYTE for piece in pieces) == 256
-    return PieceModel(tuple(pieces), _integer(trainer, 41, 1), fallback, exact, trims)
+    return PieceModel(tuple(pieces), fallback, exact, trims)
 
 
 def build_model(pieces: list[Piece]) -> bytes:

@@ -107,19 +107,19 @@ class SentencePieceTokenizer(Tokenizer):
         """Read the model; raises ValueError or RuntimeError where the bytes are no model with BOS id 1."""
         model = parse_model(serialized)
         boundary = [piece.type in _NO_TEXT for piece in model.pieces]
-        if model.bos_id != BOS_ID or len(model.pieces) <= BOS_ID or model.pieces[BOS_ID].type is not PieceType.CONTROL:
-            raise ValueError(f"the token that opens a document is not id {BOS_ID}")
         super().__init__(serialized, _piece_bytes(model), boundary=boundary, trims_spaces=model.trims_spaces)
         # Log lines of the C++ library go straight to stderr; 3 leaves fatal ones.
         sentencepiece.set_min_log_level(3)
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=serialized)
         if self._processor.vocab_size() != self.vocab_size:
             raise ValueError("SentencePiece reads another number of pieces")
+        if self._processor.bos_id() != BOS_ID:
+            raise ValueError(f"the piece that opens a document has id {self._processor.bos_id()}, not {BOS_ID}")
         self._spelled = _spelled(model)
         self._beyond = re.compile("|".join(self._spelled) or "(?!)")
 
     def encode(self, text: str) -> Tokens:
-        """SentencePiece's tokens; a lossless model spells in byte pieces what SentencePiece itself would not give back."""
+        """SentencePiece's tokens; a lossless model spells in byte pieces what SentencePiece would not give back."""
         tokens: list[int] = []
         start = 0
         for match in self._beyond.finditer(text):

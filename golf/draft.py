@@ -1,0 +1,152 @@
+"""One pack of a model at one global step: its integers, its sections, its manifest. Called once for every probe."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import torch
+from torch import Tensor
+
+from golf import __version__
+from golf.artifact import (
+    BudgetEntry,
+    Claim,
+    Manifest,
+    Payload,
+    TensorEntry,
+    TokenizerEntry,
+    assemble,
+    compress_zstd,
+)
+from golf.compress.codec import Coded, Prepared, Weights, code_matrix, decode_matrix, pack_matrix
+from golf.data.tokenizer import Tokenizer
+from golf.evaluate import Score
+from golf.model import Transformer
+from golf.rebuild import ContentDigest
+from golf.recipe import Recipe
+
+_CODECS = ("constriction", "numpy", "sentencepiece", "torch", "zstandard")
+# zstd 22 is no smaller than 19 on such content and takes longer.
+_LEVEL = 19
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What an artifact would be made of: integers, sections, and a manifest whose claim is a placeholder."""
+
+    coded: list[Coded]
+    payloads: list[Payload]
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Packs prepared matrices at any global step. `claim` stands in for the one that is still to be measured."""
+
+    recipe: Recipe
+    model: Transformer
+    tokenizer: Tokenizer
+    prepared: list[Prepared]
+    budget: BudgetEntry
+    claim: Claim
+    step: Callable[[str, float], None] = lambda _name, _share: None
+    """called before each matrix with its name and the share that is done; may raise to stop"""
+
+    def build(self, scale: float) -> tuple[int, Packed]:
+        """Real bytes of the file at the global step `scale`, and what it is made of."""
+        coded, payloads = [], [*self._fixed_payloads()]
+        for index, prepared in enumerate(self.prepared):
+            self.step(prepared.name, index / len(self.prepared))
+            matrix = code_matrix(prepared, scale, low_rank=self.recipe.pack.low_rank)
+            coded.append(matrix)
+            for part, (codec, size, content) in pack_matrix(matrix, coder=self.recipe.pack.coder).items():
+                payloads.append(Payload(f"{prepared.name}/{part}", codec, size, content))
+        packed = Packed(coded, payloads, self._manifest(coded))
+        return len(assemble(packed.manifest, payloads)), packed
+
+    def decoded(self, packed: Packed) -> Transformer:
+        """The model that `packed` decodes to, on the float model's device."""
+        model = Transformer(self.model.shape, self.model.vocab_size)
+        weights = {name: p.detach() for name, p in self.model.named_parameters()}
+        weights |= {matrix.name: torch.from_numpy(decode_matrix(matrix)) for matrix in packed.coded}
+        model.load_state_dict(weights)
+        return model.to(self.model.embedding.weight.device)
+
+    def _fixed_payloads(self) -> Iterator[Payload]:
+        """Sections that no step changes: the tokenizer and the small tensors."""
+        if self.tokenizer.serialized:
+            yield plain_payload("tokenizer", self.tokenizer.serialized)
+        small = [as_bytes(p) for p in self.model.parameters() if p.ndim != 2]
+        yield plain_payload("small", b"".join(small))
+
+    def _manifest(self, coded: list[Coded]) -> Manifest:
+        by_name = {matrix.name: matrix for matrix in coded}
+        digest, entries = ContentDigest(), []
+        for name, parameter in self.model.named_parameters():
+            if (matrix := by_name.get(name)) is None:
+                digest.small(as_bytes(parameter))
+            else:
+                digest.matrix(matrix)
+            entries.append(_entry(name, tuple(parameter.shape), matrix))
+        return Manifest(
+            golf=__version__,
+            recipe=self.recipe.model_dump(mode="json", exclude_none=True),
+            model=self.recipe.model.model_dump(mode="json"),
+            tokenizer=TokenizerEntry(
+                kind=self.tokenizer.kind,
+                vocab_size=self.tokenizer.vocab_size,
+                sha256=hashlib.sha256(self.tokenizer.serialized).hexdigest(),
+            ),
+            tensors=tuple(entries),
+            content_sha256=digest.hexdigest(),
+            claim=self.claim,
+            budget=self.budget,
+            versions={name: version(name) for name in _CODECS},
+        )
+
+
+def make_claim(recipe: Recipe, score: Score, float_score: Score, *, text: bytes, device: str) -> Claim:
+    """What an artifact states of itself: `score` on `text`, with six decimals (a thousandth of the tolerance)."""
+    return Claim(
+        val_loss=round(score.loss, 6),
+        bpb=round(score.bpb, 6),
+        tokens=score.tokens,
+        bytes=score.bytes,
+        text_sha256=hashlib.sha256(text).hexdigest(),
+        device=device,
+        dtype="float32",
+        tolerance=recipe.verify.loss_tolerance,
+        float_val_loss=round(float_score.loss, 6),
+        float_bpb=round(float_score.bpb, 6),
+    )
+
+
+def plain_payload(name: str, content: bytes) -> Payload:
+    """A section stored as it is, or as zstd where that is smaller."""
+    frame = compress_zstd(content, _LEVEL) if content else b""
+    codec, stored = ("zstd", frame) if frame and len(frame) < len(content) else ("raw", content)
+    return Payload(name, codec, len(content), stored)
+
+
+def as_weights(parameter: Tensor) -> Weights:
+    """A parameter as a float32 array on the CPU."""
+    array: Weights = parameter.detach().float().cpu().numpy()
+    return array
+
+
+def as_bytes(parameter: Tensor) -> bytes:
+    """A parameter as little-endian float32."""
+    return as_weights(parameter).astype("<f4").tobytes()
+
+
+def _entry(name: str, shape: tuple[int, ...], matrix: Coded | None) -> TensorEntry:
+    """One tensor's line in the manifest; `matrix` is None for a small tensor."""
+    if matrix is None:
+        return TensorEntry(name=name, shape=shape, kind="small", rank=0, parameters={})
+    parameters = {"step": matrix.step}
+    if matrix.factors.rank:
+        parameters["factor_step"] = matrix.factors.base
+    return TensorEntry(name=name, shape=shape, kind="matrix", rank=matrix.factors.rank, parameters=parameters)

@@ -74,7 +74,7 @@ def test_bytes_per_token_count_the_decoded_text_for_random_tokens(tokenizers, co
     """Not only for tokens that an encoder gives: a generated text is counted right as well."""
     rng = np.random.default_rng(0)
     for tokenizer in [*tokenizers, contest]:
-        for _ in range(300):
+        for _ in range(100):
             tokens = rng.integers(0, tokenizer.vocab_size, 40, dtype=np.uint16)
             decoded = [tokenizer.decode(tokens[i : i + 1], previous=int(tokens[i - 1])) for i in range(1, 40)]
             assert tokenizer.byte_counts(tokens).tolist() == [len(part) for part in decoded]
@@ -183,6 +183,7 @@ pieces = st.lists(
 
 
 @given(pieces)
+@settings(max_examples=40, deadline=None)
 def test_a_model_file_reads_back_as_it_was_built(extra):
     model = parse_model(build_model(SPECIAL + BYTES + extra))
     assert list(model.pieces) == SPECIAL + BYTES + extra
@@ -225,7 +226,7 @@ def test_mutated_models_load_consistently_or_are_refused(capfd):
     sound = train_sentencepiece(CODE, 300)
     rng = random.Random(0)
     refused = 0
-    for _ in range(800):
+    for _ in range(400):
         mutant = bytearray(sound)
         for _ in range(rng.randint(1, 3)):
             mutant[rng.randrange(len(mutant))] = rng.randrange(256)
@@ -237,5 +238,5 @@ def test_mutated_models_load_consistently_or_are_refused(capfd):
         tokens = with_bos(tokenizer, "def f(x):\n    return ▁")
         assert tokens.max() < tokenizer.vocab_size
         assert tokenizer.byte_counts(tokens).sum() == len(tokenizer.decode(tokens))
-    assert refused > 300
+    assert refused > 150
     assert capfd.readouterr() == ("", "")

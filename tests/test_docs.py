@@ -1,0 +1,71 @@
+"""The documents are checked like code."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from golf.cli import golf
+from golf.cli.reference import reference
+from golf.errors import RecipeError
+from golf.recipe import Recipe, find_recipe, load_recipe
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_command_reference_is_the_commands_help():
+    """Write it anew with: python -m golf.cli.reference > docs/cli.md"""
+    assert (ROOT / "docs" / "cli.md").read_text() == reference()
+
+
+@pytest.mark.parametrize("name", sorted(golf.commands))
+def test_every_command_is_in_the_readme_and_ends_with_examples(name):
+    assert f"golf {name}" in README
+    assert "Examples:" in golf.commands[name].epilog
+
+
+@pytest.mark.parametrize("name", sorted(golf.commands))
+def test_every_option_explains_itself(name):
+    for parameter in golf.commands[name].params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help or parameter.show_default, parameter.name
+
+
+def test_every_module_is_in_the_readmes_tree():
+    tree = README[README.index("## The tree") :]
+    for path in sorted((ROOT / "golf").rglob("*.py")):
+        if path.name not in ("__init__.py", "__main__.py"):
+            assert re.search(rf"\b{re.escape(path.name)}\b", tree), path
+
+
+def test_every_key_of_a_recipe_is_in_the_reference_of_recipes():
+    text = (ROOT / "docs" / "recipe.md").read_text()
+    for section, field in Recipe.model_fields.items():
+        keys = getattr(field.annotation, "model_fields", {})
+        for key in keys or [section]:
+            assert f"`{key}`" in text, f"{section}.{key}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda p: p.stem)
+def test_every_shipped_recipe_loads_and_is_found_by_name(path):
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    assert find_recipe(path.stem).resolve() == path
+
+
+def test_the_twins_differ_in_the_optimizer_alone():
+    baseline, numuon = (load_recipe(ROOT / "recipes" / f"{name}-16mb.toml") for name in ("baseline", "numuon"))
+    ours = numuon.model_dump(exclude={"name", "optimizer"})
+    assert ours == baseline.model_dump(exclude={"name", "optimizer"})
+
+
+def test_an_unknown_recipe_is_named_with_the_known_ones():
+    with pytest.raises(RecipeError, match="quickstart"):
+        find_recipe("quickstrat")
+
+
+def test_links_of_the_readme_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("http") or (ROOT / target).exists(), target

@@ -17,16 +17,17 @@ from golf.errors import GolfError
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group(context_settings=_SETTINGS)
+@click.group(
+    context_settings=_SETTINGS,
+    epilog="""\b
+The three that matter:
+  golf train                  a small transformer, by a recipe
+  golf pack --cap 16MB        its weights as one file under the cap
+  golf verify artifact.bin    what that file is worth, from the file alone""",
+)
 @click.version_option(__version__, prog_name="golf")
 def golf() -> None:
-    r"""Train, pack and verify the best language model that fits in a byte cap.
-
-    \b
-    golf train                  a small transformer, by a recipe
-    golf pack --cap 16MB        its weights as one file under the cap
-    golf verify artifact.bin    what that file is worth, from the file alone
-    """
+    """Train, pack and verify the best language model that fits in a byte cap."""
 
 
 for _command in (train, pack, verify, inspect, generate):

@@ -10,6 +10,7 @@ from golf.cli.options import device_option
 
 
 @click.command(
+    short_help="Write text with an artifact.",
     epilog="""Examples:
 
 \b

@@ -10,6 +10,7 @@ from golf.cli.options import json_option
 
 
 @click.command(
+    short_help="Show an artifact's structure.",
     epilog="""Examples:
 
 \b

@@ -11,6 +11,7 @@ from golf.cli.options import Size, device_option, json_option
 
 
 @click.command(
+    short_help="Pack a run into one file under a byte cap.",
     epilog="""Examples:
 
 \b

@@ -15,7 +15,9 @@ def reference() -> str:
 
 
 def _page(name: str, command: click.Command) -> str:
-    context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
+    context = click.Context(
+        command, info_name=name, terminal_width=100, max_content_width=100, help_option_names=["-h", "--help"]
+    )
     return f"## {name}\n\n```\n{command.get_help(context)}\n```\n"
 
 

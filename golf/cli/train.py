@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    short_help="Train a model by a recipe.",
     epilog="""Examples:
 
 \b

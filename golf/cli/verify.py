@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    short_help="Rebuild, measure and judge an artifact.",
     epilog="""Examples:
 
 \b

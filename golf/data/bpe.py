@@ -36,7 +36,7 @@ _REVEAL = str.maketrans({mark: "▁" if char == " " else char for char, mark in 
 _RESERVED = {*_STAND_INS.values(), "▁", "▅", "\0"}
 
 
-def train_sentencepiece(texts: Iterable[str], vocab_size: int, *, across_words: bool = True) -> bytes:
+def train_sentencepiece(texts: Iterable[str], vocab_size: int, *, across_words: bool = False) -> bytes:
     """Train a lossless BPE model of exactly `vocab_size` pieces; the same texts in any order give the same bytes.
 
     Ids follow the contest: pad 0, bos 1, eos 2, unk 3; then 256 byte pieces, merges by priority, single characters.

@@ -28,7 +28,7 @@ from golf.data.tokenizer import Accounting, ByteTokenizer, Tokenizer, load_token
 from golf.errors import DamagedFile, DataError, EnvironmentFailure, Interrupted
 
 # Part of every cache key; raised whenever splitting, training or encoding changes what comes out.
-_CACHE_FORMAT = 1
+_CACHE_FORMAT = 2
 
 Progress = Callable[[str, float], None]
 # Asked in every loop; says yes, or raises itself.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from golf.sizes import parse_size
 
@@ -17,6 +17,13 @@ def _size(value: object) -> object:
     return parse_size(value) if isinstance(value, str) else value
 
 
+def _no_zero_byte(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must be a path, without zero bytes")
+    return value
+
+
+PathText = Annotated[str, AfterValidator(_no_zero_byte)]
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0, le=1 << 40)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -42,8 +49,10 @@ class Data(Section):
     source: Literal["stdlib", "text", "shards"] = Field(
         "stdlib", description="Python's own standard library, text files, or token shards (.bin)"
     )
-    path: str | None = Field(None, description="text: file, folder or .jsonl; shards: folder of .bin files")
-    val_path: str | None = Field(None, description="text: a separate validation text, else documents are split by hash")
+    path: PathText | None = Field(None, description="text: file, folder or .jsonl; shards: folder of .bin files")
+    val_path: PathText | None = Field(
+        None, description="text: a separate validation text, else documents are split by hash"
+    )
     text_field: str = Field("text", description="text: the key that holds the text in .jsonl")
     val_fraction: float = Field(0.04, gt=0, lt=1, description="share of documents that validate")
 
@@ -63,7 +72,7 @@ class Tokenizer(Section):
 
     kind: Literal["bytes", "sentencepiece"] = Field("sentencepiece", description="raw bytes, or SentencePiece BPE")
     vocab_size: int = Field(1024, ge=260, le=65536, description="sentencepiece: pieces, 256 byte pieces included")
-    path: str | None = Field(
+    path: PathText | None = Field(
         None, description="sentencepiece: a ready .model; else one is trained on the training split"
     )
 
@@ -77,15 +86,15 @@ class Tokenizer(Section):
 class Model(Section):
     """`[model]`: the shape of the transformer."""
 
-    layers: int = Field(6, ge=1, le=256)
+    layers: int = Field(6, ge=1, le=256, description="blocks of attention and MLP")
     width: int = Field(256, ge=8, le=16384, description="D, channels of the residual stream")
     heads: int = Field(4, ge=1, le=256, description="H, query heads")
     kv_heads: int = Field(2, ge=1, le=256, description="key/value heads, shared by groups of query heads")
     mlp_ratio: float = Field(2.0, gt=0, le=16, description="hidden width of the MLP over D")
-    rope_base: float = Field(10_000.0, gt=1, le=1e9)
+    rope_base: float = Field(10_000.0, gt=1, le=1e9, description="longest wavelength of the rotary embedding / 2π")
     logit_softcap: float = Field(30.0, gt=0, le=1e4, description="logits are cap * tanh(x / cap)")
     query_gain: float = Field(1.5, gt=0, le=100, description="initial gain of the normalised queries, learned per head")
-    embedding_std: float = Field(0.005, gt=0, le=10)
+    embedding_std: float = Field(0.005, gt=0, le=10, description="of the initial embedding")
 
     @property
     def head_width(self) -> int:
@@ -113,7 +122,7 @@ class Model(Section):
 class RankSchedule(Section):
     """`[optimizer.rank]`: NuMuon's rank fraction over training; times are fractions of the steps."""
 
-    kind: Literal["fixed", "piecewise", "cosine"] = "cosine"
+    kind: Literal["fixed", "piecewise", "cosine"] = Field("cosine", description="numuon: shape of the fall")
     start: float = Field(1.0, gt=0, le=1, description="rank fraction at the first step")
     end: float = Field(0.25, gt=0, le=1, description="rank fraction reached at `finish` and kept")
     hold: Fraction = Field(0.1, description="share of training before the rank starts to fall")
@@ -129,9 +138,9 @@ class RankSchedule(Section):
 class Optimizer(Section):
     """`[optimizer]`: who moves the matrices; embeddings and gains always go to AdamW."""
 
-    name: Literal["numuon", "muon", "adamw"] = "numuon"
+    name: Literal["numuon", "muon", "adamw"] = Field("numuon", description="numuon, muon (torch.optim.Muon), adamw")
     lr: float = Field(0.02, gt=0, le=10, description="step size of the matrices")
-    momentum: float = Field(0.95, ge=0, lt=1)
+    momentum: float = Field(0.95, ge=0, lt=1, description="muon and numuon: share of the past that is kept")
     nesterov: bool = Field(False, description="muon and numuon: look one step ahead along the momentum")
     weight_decay: float = Field(0.1, ge=0, le=10, description="decoupled: W <- (1 - lr * weight_decay) W")
     embedding_lr: float = Field(0.004, gt=0, le=10, description="AdamW step size of the embedding")
@@ -144,7 +153,7 @@ class Optimizer(Section):
 class Train(Section):
     """`[train]`: how long, how large a step, how often to look."""
 
-    steps: int = Field(500, ge=1, le=10**9)
+    steps: int = Field(500, ge=1, le=10**9, description="optimizer steps")
     batch_tokens: int = Field(8192, ge=2, le=1 << 32, description="tokens of one optimizer step")
     sequence_length: int = Field(256, ge=2, le=1 << 20, description="T, tokens the model sees at once")
     micro_batch_tokens: int = Field(
@@ -154,10 +163,10 @@ class Train(Section):
     cooldown: Fraction = Field(0.4, description="share of the steps over which lr falls at the end")
     min_lr: Fraction = Field(0.01, description="lr at the last step over the peak lr")
     clip: float = Field(1.0, gt=0, le=1e9, description="largest norm of the whole gradient")
-    log_every: int = Field(10, ge=1)
-    eval_every: int = Field(100, ge=1)
-    eval_tokens: int = Field(32_768, ge=2, description="validation tokens of the looks during training")
-    checkpoint_every: int = Field(100, ge=1)
+    log_every: int = Field(10, ge=1, le=10**9, description="steps between lines of metrics")
+    eval_every: int = Field(100, ge=1, le=10**9, description="steps between looks at validation loss, ranks, size")
+    eval_tokens: int = Field(32_768, ge=2, le=1 << 40, description="validation tokens of the looks during training")
+    checkpoint_every: int = Field(100, ge=1, le=10**9, description="steps between checkpoints")
     compile: bool = Field(False, description="torch.compile the model (CUDA)")
 
     @model_validator(mode="after")
@@ -197,8 +206,8 @@ class Verify(Section):
 class Recipe(Section):
     """A whole recipe. Only the flows (train, pack, verify) hold one."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    seed: int = Field(0, ge=0, lt=1 << 63)
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="names the run's folder")
+    seed: int = Field(0, ge=0, lt=1 << 63, description="of initial weights, order of text, and calibration")
     budget: Budget = Budget()
     data: Data = Data()
     tokenizer: Tokenizer = Tokenizer()

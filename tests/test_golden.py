@@ -1,0 +1,51 @@
+"""Artifacts of every format version must verify for ever.
+
+A new one is made from the recipe beside it: `golf train tests/golden/v1.toml`, `golf pack`, and copied here.
+"""
+
+from pathlib import Path
+
+import pytest
+from cli import golf, golf_json
+
+from golf.artifact import open_artifact, parse_artifact
+from golf.errors import DamagedFile
+
+GOLDEN = Path(__file__).parent / "golden"
+FILES = sorted(GOLDEN.glob("*.bin"))
+
+
+def test_there_is_one_for_this_version():
+    assert {path.stem for path in FILES} >= {"v1"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_it_verifies(path, tmp_path):
+    verdict = golf_json("verify", path, "--data", GOLDEN / "text.txt", cwd=tmp_path)
+    assert verdict["passed"]
+    assert not verdict["notes"]
+    held = {check["name"]: check["passed"] for check in verdict["checks"]}
+    assert held["bytes"]
+    assert held["nats per token"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_it_holds_factors_residuals_and_both_codecs(path):
+    artifact = open_artifact(path)
+    assert {name.rpartition("/")[2] for name, _ in artifact.parts()} >= {"left", "right", "residual", "scales"}
+    assert {section.codec for section in artifact.sections} >= {"ans", "zstd"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_it_generates(path, tmp_path):
+    assert golf("generate", path, "The ", "--tokens", 5, cwd=tmp_path).stdout.startswith("The ")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_every_flipped_byte_is_noticed(path):
+    content = path.read_bytes()
+    for position in range(0, len(content), 7):
+        altered = bytearray(content)
+        altered[position] ^= 0x20
+        with pytest.raises(DamagedFile):
+            parse_artifact(bytes(altered))

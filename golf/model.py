@@ -2,7 +2,7 @@
 
 Rotary embeddings (arXiv:2104.09864), RMSNorm without gain, grouped-query attention (arXiv:2305.13245) with normalised
 queries and keys and a learned gain per query head, relu-squared MLP (arXiv:2109.08668), tied embeddings, logit softcap
-(arXiv:2408.00118). The shape is that of the Parameter Golf baseline.
+(arXiv:2408.00118): the shape of the Parameter Golf baseline. Optional: smear gate (x_t + g ⊙ x_{t-1}, from the contest).
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from golf.recipe import Model as Shape
 
+# Opens every document, in the contest's shards and in golf's own.
+BOS_ID = 1
+
 
 def parameter_shapes(shape: Shape, vocab_size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Name and shape of every parameter, by arithmetic alone: nothing is allocated.
@@ -23,6 +26,8 @@ def parameter_shapes(shape: Shape, vocab_size: int) -> Iterator[tuple[str, tuple
     """
     D, hidden = shape.width, shape.mlp_width
     kv_width = shape.kv_heads * shape.head_width
+    if shape.smear:
+        yield "smear_gate", (D,)
     yield "embedding.weight", (vocab_size, D)
     for layer in range(shape.layers):
         block = f"blocks.{layer}"
@@ -59,6 +64,8 @@ class Transformer(nn.Module):
         """Allocate the parameters named by `parameter_shapes`."""
         super().__init__()
         self.shape, self.vocab_size = shape, vocab_size
+        if shape.smear:
+            self.smear_gate = nn.Parameter(torch.empty(shape.width))
         self.embedding = nn.Embedding(vocab_size, shape.width, _weight=torch.empty(vocab_size, shape.width))
         self.blocks = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
         self._rotary: tuple[Tensor, Tensor] | None = None
@@ -66,6 +73,8 @@ class Transformer(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (B, T) int64 → softcapped logits (B, T, V) float32."""
         x = _norm(self.embedding(tokens))
+        if self.shape.smear:
+            x = x + self.smear_gate * _previous(x, tokens)
         rotary = self._rotary_tables(tokens.shape[1], x)
         for block in self.blocks:
             x = block(x, rotary)
@@ -106,6 +115,8 @@ def initialize(model: Transformer, *, seed: int) -> None:
         fresh = torch.empty(parameter.shape)
         if name == "embedding.weight":
             fresh.normal_(std=model.shape.embedding_std, generator=generator)
+        elif name == "smear_gate":
+            fresh.zero_()
         elif name.endswith("query_gain"):
             fresh.fill_(model.shape.query_gain)
         elif name.endswith(("attention.output.weight", "mlp.down.weight")):
@@ -156,6 +167,12 @@ class _Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down(F.relu(self.up(x)).square())
+
+
+def _previous(x: Tensor, tokens: Tensor) -> Tensor:
+    """Channels (B, T, D) of the token before each one; zeros at the start of a window and of a document."""
+    shifted = F.pad(x[:, :-1], (0, 0, 1, 0))
+    return shifted * (tokens != BOS_ID).unsqueeze(-1)
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:

@@ -9,24 +9,24 @@ from golf.recipe import Model
 SHAPE = Model(layers=2, width=32, heads=4, kv_heads=2, mlp_ratio=2.0)
 
 
-@pytest.fixture
-def model():
-    made = Transformer(SHAPE, 50)
+@pytest.fixture(params=[False, True], ids=["plain", "smear"])
+def model(request):
+    made = Transformer(SHAPE.model_copy(update={"smear": request.param}), 50)
     initialize(made, seed=3)
     # the zero-initialised outputs would hide the attention from every test
     with torch.no_grad():
         for name, parameter in made.named_parameters():
-            if name.endswith(("output.weight", "down.weight")):
+            if name == "smear_gate" or name.endswith(("output.weight", "down.weight")):
                 parameter.normal_(std=0.2, generator=torch.Generator().manual_seed(len(name)))
     return made
 
 
 def test_shapes_by_arithmetic_are_those_of_the_module(model):
-    assert list(parameter_shapes(SHAPE, 50)) == [(n, tuple(p.shape)) for n, p in model.named_parameters()]
+    assert list(parameter_shapes(model.shape, 50)) == [(n, tuple(p.shape)) for n, p in model.named_parameters()]
 
 
 def test_parameter_count_counts_the_tied_embedding_once(model):
-    assert parameter_count(SHAPE, 50) == sum(p.numel() for p in model.parameters())
+    assert parameter_count(model.shape, 50) == sum(p.numel() for p in model.parameters())
 
 
 def test_the_contest_baseline_has_its_published_shape():
@@ -52,6 +52,17 @@ def test_every_earlier_token_counts(model):
         changed = tokens.clone()
         changed[0, position] = (changed[0, position] + 1) % 50
         assert not torch.allclose(model(changed)[0, -1], last)
+
+
+def test_smear_does_not_reach_over_the_start_of_a_document():
+    smeared = Transformer(SHAPE.model_copy(update={"smear": True, "layers": 1}), 50)
+    initialize(smeared, seed=0)  # blocks write nothing yet, so only the smear looks back
+    with torch.no_grad():
+        smeared.smear_gate.fill_(1.0)
+    inside = [smeared(torch.tensor([[first, 7]]))[0, 1] for first in (3, 4)]
+    across = [smeared(torch.tensor([[first, 1]]))[0, 1] for first in (3, 4)]
+    assert not torch.allclose(*inside)
+    assert torch.equal(*across)
 
 
 def test_position_matters(model):

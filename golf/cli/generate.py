@@ -15,7 +15,7 @@ from golf.cli.options import device_option
 
 \b
   golf generate artifact.bin "def main("
-  golf generate artifact.bin "import " --tokens 200 --temperature 0"""
+  golf generate artifact.bin "import " --tokens 200 --temperature 0""",
 )
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.argument("prompt")

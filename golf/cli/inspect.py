@@ -15,7 +15,7 @@ from golf.cli.options import json_option
 
 \b
   golf inspect artifact.bin
-  golf inspect artifact.bin --json | python -m json.tool"""
+  golf inspect artifact.bin --json | python -m json.tool""",
 )
 @click.argument("artifact", type=click.Path(path_type=Path))
 @json_option

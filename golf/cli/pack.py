@@ -17,7 +17,7 @@ from golf.cli.options import Size, device_option, json_option
 \b
   golf pack --cap 16MB
   golf pack artifacts/quickstart --cap 900kB --out small.bin
-  golf pack --cap 16_000_000 --code-bytes 52000 --json"""
+  golf pack --cap 16_000_000 --code-bytes 52000 --json""",
 )
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
   golf train
   golf train recipes/numuon-16mb.toml --dry-run
   golf train quickstart --set train.steps=1000 --set optimizer.name=muon --out artifacts/muon
-  golf train --resume --out artifacts/muon"""
+  golf train --resume --out artifacts/muon""",
 )
 @click.argument("recipe", required=False)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default artifacts/NAME of the recipe.")

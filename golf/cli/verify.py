@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 \b
   golf verify artifact.bin
   golf verify artifact.bin --cap 16MB --max-bpb 1.3
-  golf verify artifact.bin --data other.txt --json"""
+  golf verify artifact.bin --data other.txt --json""",
 )
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("--cap", type=Size(), help="Hold file + code against this cap instead of the artifact's own.")

@@ -94,6 +94,7 @@ class Model(Section):
     rope_base: float = Field(10_000.0, gt=1, le=1e9, description="longest wavelength of the rotary embedding / 2π")
     logit_softcap: float = Field(30.0, gt=0, le=1e4, description="logits are cap * tanh(x / cap)")
     query_gain: float = Field(1.5, gt=0, le=100, description="initial gain of the normalised queries, learned per head")
+    smear: bool = Field(False, description="add a learned, gated part of the token before to each embedding")
     embedding_std: float = Field(0.005, gt=0, le=10, description="of the initial embedding")
 
     @property

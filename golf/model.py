@@ -2,7 +2,8 @@
 
 Rotary embeddings (arXiv:2104.09864), RMSNorm without gain, grouped-query attention (arXiv:2305.13245) with normalised
 queries and keys and a learned gain per query head, relu-squared MLP (arXiv:2109.08668), tied embeddings, logit softcap
-(arXiv:2408.00118): the shape of the Parameter Golf baseline. Optional: smear gate (x_t + g ⊙ x_{t-1}, from the contest).
+(arXiv:2408.00118): the shape of the Parameter Golf baseline. Optional: a smear gate
+(x_t + g ⊙ x_{t-1}, from the contest).
 """
 
 from __future__ import annotations

@@ -238,9 +238,10 @@ def _step(session: _Session, loss_of: Callable[[Tensor], Tensor], batch: NDArray
             loss = loss_of(micro.to(session.device, non_blocking=True)) * (len(micro) / len(windows))
         loss.backward()  # type: ignore[no-untyped-call]
         total += float(loss.detach())
-    norm = torch.nn.utils.clip_grad_norm_(session.model.parameters(), section.clip)
+    norm = torch.nn.utils.get_total_norm([p.grad for p in session.model.parameters() if p.grad is not None])
     if not np.isfinite(total) or not bool(torch.isfinite(norm)):
         raise Diverged(_blame(session, total))
+    torch.nn.utils.clip_grads_with_norm_(session.model.parameters(), section.clip, norm)
     session.optimizers.step()
     session.optimizers.zero_grad()
     return {"train_loss": total, "lr": session.recipe.optimizer.lr * multiplier, "rank_fraction": rank}

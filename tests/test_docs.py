@@ -42,10 +42,14 @@ def test_every_module_is_in_the_readmes_tree():
 
 def test_every_key_of_a_recipe_is_in_the_reference_of_recipes():
     text = (ROOT / "docs" / "recipe.md").read_text()
-    for section, field in Recipe.model_fields.items():
-        keys = getattr(field.annotation, "model_fields", {})
-        for key in keys or [section]:
-            assert f"`{key}`" in text, f"{section}.{key}"
+    todo = list(Recipe.model_fields.items())
+    while todo:
+        key, field = todo.pop()
+        if nested := getattr(field.annotation, "model_fields", None):
+            todo += nested.items()
+        else:
+            assert f"`{key}` | " in text, key
+            assert field.description, key
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda p: p.stem)

@@ -68,7 +68,8 @@ def test_a_name_is_all_that_a_recipe_needs():
         ("[train]\nclip = inf", "train.clip: must be finite, got inf"),
         ("[train]\nclip = nan", "train.clip: must be finite, got nan"),
         ("[train]\nmin_lr = 2", "train.min_lr: must be in [0, 1], got 2"),
-        ("[train]\nlog_every = 0", "train.log_every: must be at least 1, got 0"),
+        ("[train]\nlog_every = 0", "train.log_every: must be in [1, 1_000_000_000], got 0"),
+        ('[data]\nsource = "text"\npath = "a\\u0000"', "data.path: must be a path, without zero bytes"),
         ('[train]\ncompile = "yes"', 'train.compile: must be true or false, got "yes"'),
         ("[optimizer]\nlr = true", "optimizer.lr: must be a number, got true"),
         (
@@ -278,6 +279,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.samp
         "=[]#{}.",
     ]
 )
+paths = texts.filter(lambda text: text and "\0" not in text)
 fractions = st.floats(0, 1)
 positive = st.floats(0, 10, exclude_min=True)
 recipes = st.fixed_dictionaries(
@@ -288,7 +290,7 @@ recipes = st.fixed_dictionaries(
             {"cap": st.integers(1, 1 << 40)}, optional={"code_bytes": st.integers(0, 1 << 40), "max_bpb": positive}
         ),
         "data": st.fixed_dictionaries(
-            {"source": st.just("text"), "path": texts.filter(bool)}, optional={"val_path": texts, "text_field": texts}
+            {"source": st.just("text"), "path": paths}, optional={"val_path": paths, "text_field": texts}
         ),
         "optimizer": st.fixed_dictionaries(
             {},

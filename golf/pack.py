@@ -232,8 +232,8 @@ def _out_of_reach(draft: Draft, smallest: int) -> str:
     tokenizer = plain_payload("tokenizer", draft.tokenizer.serialized)
     return (
         f"no artifact of this checkpoint fits in {budget.cap:,} bytes: the smallest reachable is "
-        f"{smallest + budget.code_bytes + _CLAIM_SLACKS[0]:,}, of which code takes {budget.code_bytes:,}, the tokenizer "
-        f"{len(tokenizer.content):,} and scales and manifest the rest; raise --cap or train a smaller model"
+        f"{smallest + budget.code_bytes + _CLAIM_SLACKS[0]:,}, of which code takes {budget.code_bytes:,}, the "
+        f"tokenizer {len(tokenizer.content):,} and scales and manifest the rest; raise --cap or train a smaller model"
     )
 
 

@@ -41,7 +41,7 @@ def replace(path: Path, write: Callable[[Path], object], *, need: int = 0, previ
     the disk refuses: the old file is then untouched, unless the folder's own flush failed, which is the step after the
     rename. Whatever `write` raises passes through, and leaves nothing behind.
     """
-    temporary, kept = _temporary_beside(path), None
+    temporary, kept = temporary_beside(path), None
     try:
         _make_folder(path.parent)
         _refuse_what_is_no_file(path)
@@ -49,7 +49,7 @@ def replace(path: Path, write: Callable[[Path], object], *, need: int = 0, previ
         write(temporary)
         sync(temporary)
         if previous is not None and path.exists():
-            kept = _temporary_beside(previous)
+            kept = temporary_beside(previous)
             _second_name(path, kept)
         temporary.replace(path)
         sync(path.parent)
@@ -132,7 +132,8 @@ def _second_name(path: Path, name: Path) -> None:
         sync(name)
 
 
-def _temporary_beside(path: Path) -> Path:
+def temporary_beside(path: Path) -> Path:
+    """A fresh name in the folder of `path` that `sweep` recognises, for a file that must not outlive this process."""
     return path.with_name(f"{_PREFIX}{_host()}-{os.getpid()}-{secrets.token_hex(4)}")
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from golf.model import Transformer
 
-# Tokens of one forward pass: enough to fill two cores, logits of 16 MB at 1,024 pieces.
-_BATCH_TOKENS = 4096
+# Logits of one forward pass: 16 MB, which is 4,096 tokens at 1,024 pieces, enough to fill two cores.
+_BATCH_LOGITS = 4096 * 1024
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def evaluate(
     targets = scored_targets(len(tokens), sequence_length)
     T = min(sequence_length, targets)
     starts = np.arange(0, targets, T) if targets else np.empty(0, dtype=np.int64)
-    per_pass = max(1, _BATCH_TOKENS // max(T, 1))
+    per_pass = max(1, _BATCH_LOGITS // (max(T, 1) * model.vocab_size))
     total = 0.0
     model.eval()
     for first in range(0, len(starts), per_pass):

@@ -10,7 +10,11 @@ import numpy as np
 import torch
 
 from golf.artifact import open_artifact
+from golf.errors import DamagedFile
 from golf.rebuild import rebuild
+
+# Below it, the likeliest of float64 logits within a softcap of 10^4 takes all of the probability.
+_COLDEST = 1e-3
 
 
 @torch.inference_mode()
@@ -30,7 +34,9 @@ def generate(
     # a token can hold part of a character: text leaves only once it is whole
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for _ in range(tokens):
-        logits = model(torch.tensor([context[-window:]], device=device))[0, -1].cpu()
+        logits = model(torch.tensor([context[-window:]], device=device))[0, -1].double().cpu()
+        if not bool(torch.isfinite(logits).all()):
+            raise DamagedFile(str(path), "its model's predictions are not finite")
         context.append(_sample(logits, temperature, generator))
         if context[-1] == tokenizer.bos_id:
             break
@@ -39,7 +45,7 @@ def generate(
 
 
 def _sample(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> int:
-    """One token of softmax(logits / temperature); logits (V,) float32."""
-    if temperature == 0:
+    """One token of softmax(logits / temperature) ; logits (V,) float64."""
+    if temperature < _COLDEST:
         return int(logits.argmax())
     return int(torch.multinomial(torch.softmax(logits / temperature, dim=-1), 1, generator=generator))

@@ -20,7 +20,7 @@ from golf.compress.codec import Prepared, distortion, prepare_matrix
 from golf.compress.factorize import LowRank
 from golf.compress.sensitivity import measure
 from golf.data import Batches, TokenSet, load_tokenizer, prepare
-from golf.draft import Draft, Packed, as_weights, make_claim, plain_payload
+from golf.draft import Draft, Packed, as_weights, make_claim
 from golf.errors import CapError, DamagedCheckpoint, UsageError
 from golf.evaluate import Score, evaluate
 from golf.interrupt import StopFlag
@@ -36,6 +36,8 @@ _STOPPED = "stopped while packing; no artifact was written"
 # The claim is measured after the size is solved. Its digits may compress some bytes worse than the placeholder's: try
 # with hardly any room for that, and again with more.
 _CLAIM_SLACKS = (8, 24, 64)
+# A global step beyond which every symbol is zero, and which float32 still holds.
+_ENDLESS = 1e30
 # Windows of TRAINING text on which the roomy end of the curve is measured.
 _LOOK_TOKENS = 16_384
 # Halvings of the step beyond the one whose predicted gap is small enough, until the measured gap is so too.
@@ -72,11 +74,9 @@ def pack(
     the cap is out of reach; then and on every other failure a file at `out` stays as it was.
     """
     clock = _Stages()
-    source = _load(run, cache, device, stop, observer, low_rank)
-    budget = BudgetEntry(
-        cap=source.recipe.budget.cap if cap is None else cap,
-        code_bytes=source.recipe.budget.code_bytes if code_bytes is None else code_bytes,
-    )
+    source = _load(run, cache, device, stop, observer, {"cap": cap, "code_bytes": code_bytes}, low_rank)
+    stated = source.recipe.budget
+    budget = BudgetEntry(cap=stated.cap, code_bytes=stated.code_bytes)
     clock.done("load")
     prepared = _prepare(source)
     clock.done("calibrate")
@@ -105,7 +105,13 @@ def pack(
 
 
 def _load(
-    run: Run, cache: Path, device: torch.device, stop: StopFlag, observer: Observer, low_rank: LowRank | None
+    run: Run,
+    cache: Path,
+    device: torch.device,
+    stop: StopFlag,
+    observer: Observer,
+    budget: dict[str, int | None],
+    low_rank: LowRank | None,
 ) -> _Source:
     """The newest sound checkpoint as a model, and the text that it was trained on."""
     checkpoint, note = load_latest(run.folder)
@@ -113,14 +119,25 @@ def _load(
         observer.note(note)
     state = checkpoint.state
     recipe = recipe_from_dict(state["recipe"], source=str(run.checkpoint))
-    if low_rank:
-        recipe = recipe.model_copy(update={"pack": recipe.pack.model_copy(update={"low_rank": low_rank})})
+    given = {
+        "budget": {key: value for key, value in budget.items() if value is not None},
+        "pack": {} if low_rank is None else {"low_rank": low_rank},
+    }
+    # what the flags ask for becomes part of the recipe that the artifact states
+    merged = {section: getattr(recipe, section).model_dump() | keys for section, keys in given.items()}
+    recipe = recipe_from_dict(recipe.model_dump() | merged, source="golf pack")
     if state["step"] < recipe.train.steps:
         observer.note(f"the training stopped at step {state['step']} of {recipe.train.steps}; packing what is there")
     serialized = bytes(checkpoint.tensors["tokenizer"].numpy()) if state["tokenizer_kind"] != "bytes" else b""
     tokenizer = load_tokenizer(state["tokenizer_kind"], serialized)
-    data = prepare(recipe.data, recipe.tokenizer, cache=cache, progress=observer.stage, stop=stop.stopped)
-    if data.tokenizer.digest != tokenizer.digest:
+    data = prepare(
+        recipe.data,
+        recipe.tokenizer,
+        cache=cache,
+        progress=observer.stage,
+        stop=partial(stop.raise_if_stopped, _STOPPED),
+    )
+    if data.fingerprint != state["text"]:
         raise UsageError(f"{run.folder}: the text at hand is not the one this run was trained on; give it back")
     model = _model(checkpoint.tensors, recipe, tokenizer.vocab_size, run).to(device)
     return _Source(recipe, model, data, device, observer, partial(stop.raise_if_stopped, _STOPPED))
@@ -214,7 +231,7 @@ def _solve(draft: Draft, room: int, finest: float) -> Solution[Packed]:
     found = solve(draft.build, room=room, finest=finest)
     if isinstance(found, Solution):
         return found
-    raise CapError(_out_of_reach(draft, found))
+    raise CapError(_out_of_reach(draft, room, found))
 
 
 def _training_gap(draft: Draft, packed: Packed, source: _Source) -> float:
@@ -227,13 +244,20 @@ def _training_gap(draft: Draft, packed: Packed, source: _Source) -> float:
     return difference / count
 
 
-def _out_of_reach(draft: Draft, smallest: int) -> str:
-    budget = draft.budget
-    tokenizer = plain_payload("tokenizer", draft.tokenizer.serialized)
+def _out_of_reach(draft: Draft, room: int, smallest: int) -> str:
+    """The smallest reachable size, and what dominates it."""
+    cap = draft.budget.cap
+    needed = smallest + cap - room  # the code, and room for the claim's digits
+    _, packed = draft.build(_ENDLESS)
+    sizes = {"code": draft.budget.code_bytes}
+    for payload in packed.payloads:
+        part = payload.name.rpartition("/")[2]
+        sizes[part] = sizes.get(part, 0) + len(payload.content)
+    sizes["manifest"] = smallest - sum(sizes.values()) + sizes["code"]
+    largest = max(sizes, key=sizes.__getitem__)
     return (
-        f"no artifact of this checkpoint fits in {budget.cap:,} bytes: the smallest reachable is "
-        f"{smallest + budget.code_bytes + _CLAIM_SLACKS[0]:,}, of which code takes {budget.code_bytes:,}, the "
-        f"tokenizer {len(tokenizer.content):,} and scales and manifest the rest; raise --cap or train a smaller model"
+        f"no artifact of this checkpoint fits in {cap:,} bytes: the smallest reachable is {needed:,}, of which "
+        f"{sizes[largest]:,} are {largest}; raise --cap or train a smaller model"
     )
 
 
@@ -242,7 +266,7 @@ def _publish(draft: Draft, packed: Packed, source: _Source, float_score: Score, 
 
     None, and nothing at `out`, where the claim's digits took the file over the cap.
     """
-    unmeasured = out.with_name(f"{out.name}.unmeasured")
+    unmeasured = durable.temporary_beside(out)
     try:
         durable.write_bytes(unmeasured, assemble(replace(packed.manifest, claim=None), packed.payloads))
         score = _score(source, rebuild(open_artifact(unmeasured)).model.to(source.device))

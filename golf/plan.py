@@ -41,7 +41,8 @@ def plan(recipe: Recipe, *, device: torch.device) -> Plan:
         tokens=tokens,
         flops=tokens * flops_per_token(recipe.model, vocab, section.sequence_length),
         cap=recipe.budget.cap,
-        predicted_bytes=min(room, round(total * NOMINAL_BITS / 8) + _OVERHEAD) + recipe.budget.code_bytes,
+        predicted_bytes=max(_OVERHEAD, min(room, round(total * NOMINAL_BITS / 8) + _OVERHEAD))
+        + recipe.budget.code_bytes,
         cap_bits_per_weight=max(0.0, (room - _OVERHEAD) * 8 / total),
         seconds=section.steps * _seconds_per_step(recipe, vocab, device),
         device=device.type,

@@ -22,6 +22,10 @@ from golf.results import TENSOR_PARTS
 
 T = TypeVar("T")
 
+# Bytes of the largest activation of one window (float32). A forward pass keeps a few of that size. 256 MiB are 4,096
+# tokens of 16,384 pieces.
+MAX_WINDOW = 256 << 20
+
 
 @dataclass(frozen=True)
 class Rebuilt:
@@ -40,6 +44,7 @@ def rebuild(artifact: Artifact) -> Rebuilt:
     manifest = artifact.manifest
     recipe = _validated(lambda: recipe_from_dict(manifest.recipe, source="recipe"))
     shape = _validated(lambda: validate(Model, manifest.model, source="model"))
+    _check_agreement(manifest, recipe, shape)
     _check_shapes(manifest, shape)
     _check_sections(artifact)
     tokenizer = _tokenizer(artifact)
@@ -78,11 +83,23 @@ def _validated(parse: Callable[[], T]) -> T:
         raise DamagedFile("manifest", error.mistakes[0]) from None
 
 
+def _check_agreement(manifest: Manifest, recipe: Recipe, shape: Model) -> None:
+    """The recipe in a manifest must be that of the artifact, and a window of it must fit in memory."""
+    if recipe.model != shape or recipe.tokenizer.kind != manifest.tokenizer.kind:
+        raise DamagedFile("manifest", "its recipe describes another model than the one it holds")
+    if (recipe.budget.cap, recipe.budget.code_bytes) != (manifest.budget.cap, manifest.budget.code_bytes):
+        raise DamagedFile("manifest", "its recipe has another budget than the one it states")
+    widest = max(manifest.tokenizer.vocab_size, shape.mlp_width, shape.width)
+    window = 4 * recipe.train.sequence_length * widest
+    if window > MAX_WINDOW:
+        raise DamagedFile("manifest", f"one window of its model takes {window:,} bytes; {MAX_WINDOW:,} are allowed")
+
+
 def _check_shapes(manifest: Manifest, shape: Model) -> None:
     expected = parameter_shapes(shape, manifest.tokenizer.vocab_size)
     for tensor in manifest.tensors:
         wanted = next(expected, None)
-        if (tensor.name, tensor.shape) != wanted:
+        if (tensor.name, tensor.shape) != wanted or (tensor.kind == "matrix") != (len(tensor.shape) == 2):
             raise DamagedFile(
                 "manifest", f"declares {tensor.name} {tensor.shape}; the model's shape has {wanted} there"
             )

@@ -30,8 +30,9 @@ from golf.optim import Optimizers, learning_rate
 from golf.optim.spectral import effective_rank, stable_rank
 from golf.recipe import Recipe, recipe_to_toml
 from golf.results import TrainResult
-from golf.runs import Run, append_metrics, recipe_differences, truncate_metrics
+from golf.runs import Run, append_metrics, is_other_run, recipe_differences, truncate_metrics
 
+_PREPARING = "stopped while preparing the text; the same command goes on from what is cached"
 _TRAINED = "stopped while measuring; the training is complete and saved, golf pack can go on"
 # Sequences behind each predicted size during training: its error from them is below that of the entropy estimate.
 _LOOK_WINDOWS = 8
@@ -52,28 +53,33 @@ class _Session:
 
     def save(self) -> None:
         """Write the checkpoint of `step` steps done; refuses weights that are no longer finite."""
+        self.check_weights()
         weights = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
-        for name, weight in weights.items():
-            if not bool(torch.isfinite(weight).all()):
-                raise Diverged(
-                    f"step {self.step}: {name} is not finite; the last good checkpoint is kept in {self.run.folder}"
-                )
         tensors = weights | {f"optimizer.{name}": t for name, t in self.optimizers.tensors().items()}
         tensors["tokenizer"] = torch.frombuffer(bytearray(self.data.tokenizer.serialized or b"\0"), dtype=torch.uint8)
         save_checkpoint(self.run.checkpoint, {k: v.cpu() for k, v in tensors.items()}, self._state())
 
+    def check_weights(self) -> None:
+        """Raise Diverged for a weight that is no longer finite."""
+        for name, weight in self.model.named_parameters():
+            if not bool(torch.isfinite(weight).all()):
+                raise Diverged(f"step {self.step}: {name} is not finite; {_kept(self.run)}")
+
     def restore(self) -> str | None:
         """Continue from the newest sound checkpoint; returns a note if that was not the newest one."""
         checkpoint, note = load_latest(self.run.folder)
-        own = {k.removeprefix("model."): v for k, v in checkpoint.tensors.items() if k.startswith("model.")}
-        self.model.load_state_dict(own)
-        states = {k.removeprefix("optimizer."): v for k, v in checkpoint.tensors.items() if k.startswith("optimizer.")}
-        self.optimizers.restore(states)
-        self.step, self.elapsed = int(checkpoint.state["step"]), float(checkpoint.state["elapsed"])
-        if checkpoint.state["tokenizer_sha256"] != self.data.tokenizer.digest:
+        if checkpoint.state.get("text") != self.data.fingerprint:
             raise UsageError(
                 f"{self.run.folder}: the text at hand is not the one this run was trained on; give it back"
             )
+        own = {k.removeprefix("model."): v for k, v in checkpoint.tensors.items() if k.startswith("model.")}
+        try:
+            self.model.load_state_dict(own)
+        except RuntimeError:
+            raise UsageError(f"{self.run.folder} holds weights of another shape; name another --out") from None
+        states = {k.removeprefix("optimizer."): v for k, v in checkpoint.tensors.items() if k.startswith("optimizer.")}
+        self.optimizers.restore(states)
+        self.step, self.elapsed = int(checkpoint.state["step"]), float(checkpoint.state["elapsed"])
         if checkpoint.state["threads"] != torch.get_num_threads() and self.device.type == "cpu":
             threads = checkpoint.state["threads"]
             changed = (
@@ -88,7 +94,7 @@ class _Session:
             "elapsed": self.elapsed,
             "recipe": self.recipe.model_dump(mode="json"),
             "tokenizer_kind": self.data.tokenizer.kind,
-            "tokenizer_sha256": self.data.tokenizer.digest,
+            "text": self.data.fingerprint,
             "vocab_size": self.data.tokenizer.vocab_size,
             "threads": torch.get_num_threads(),
             "device": self.device.type,
@@ -111,8 +117,12 @@ def train(
     interrupted or not. Raises Interrupted (saved), Diverged, DataError, DamagedCheckpoint.
     """
     session = _open(recipe, run, cache, device, stop, observer)
-    if resume and (note := session.restore()):
-        observer.note(note)
+    if resume:
+        if note := session.restore():
+            observer.note(note)
+    elif run.recipe.exists():  # an earlier run's files; everything that could refuse the new one has had its say
+        for path in run.files:
+            path.unlink(missing_ok=True)
     truncate_metrics(run.metrics, session.step)
     durable.write_text(run.recipe, recipe_to_toml(recipe))
     prediction = _steps(session, stop, observer)
@@ -122,7 +132,7 @@ def train(
 def claim_folder(run: Run, recipe: Recipe, *, resume: bool, force: bool) -> None:
     """Make sure that training `recipe` into `run` destroys nothing and mixes nothing; raises UsageError.
 
-    `resume` wants a checkpoint of the same recipe there, `force` removes a run that is there, neither wants none.
+    `resume` wants a checkpoint of the same recipe there, `force` allows any run there, neither wants none.
     """
     held = run.checkpoint.exists() or run.previous_checkpoint.exists()
     if resume:
@@ -131,16 +141,19 @@ def claim_folder(run: Run, recipe: Recipe, *, resume: bool, force: bool) -> None
         if differences := recipe_differences(run, recipe):
             listed = "; ".join(differences)
             raise UsageError(f"{run.folder} holds a run of another recipe ({listed}); name another --out")
-    elif force:
-        for path in run.files:
-            path.unlink(missing_ok=True)
-    elif held:
+    elif not force and (held or is_other_run(run, recipe)):
         raise UsageError(f"{run.folder} holds a run already; continue it with --resume, or start over with --force")
 
 
 def _open(recipe: Recipe, run: Run, cache: Path, device: torch.device, stop: StopFlag, observer: Observer) -> _Session:
     """Data, model and optimizers of a run at step 0."""
-    data = prepare(recipe.data, recipe.tokenizer, cache=cache, progress=observer.stage, stop=stop.stopped)
+    data = prepare(
+        recipe.data,
+        recipe.tokenizer,
+        cache=cache,
+        progress=observer.stage,
+        stop=partial(stop.raise_if_stopped, _PREPARING),
+    )
     model = Transformer(recipe.model, data.tokenizer.vocab_size)
     initialize(model, seed=recipe.seed)
     model.to(device)
@@ -159,6 +172,7 @@ def _steps(session: _Session, stop: StopFlag, observer: Observer) -> Prediction:
     forward = torch.compile(session.model.loss) if section.compile else session.model.loss
     clock = _Clock(session)
     prediction: Prediction | None = None
+    sized: dict[str, Any] = {}
     while session.step < section.steps:
         figures = _step(session, forward, batches.batch(session.step))
         clock.tick()
@@ -168,8 +182,9 @@ def _steps(session: _Session, stop: StopFlag, observer: Observer) -> Prediction:
             record = clock.record(figures)
             if looks:
                 prediction = _look(session, record)
+                sized = {key: record[key] for key in record if key.startswith("predicted_")}
             append_metrics(session.run.metrics, record)
-            observer.record(record)
+            observer.record(record | sized | {"cap": session.recipe.budget.cap})
             clock.restart()
         if done or stop.stopped() or session.step % section.checkpoint_every == 0:
             session.save()
@@ -251,19 +266,25 @@ def _blame(session: _Session, loss: float) -> str:
     """Which step, which tensor, and what to try, when training stopped being finite."""
     where = f"step {session.step + 1}"
     if np.isfinite(loss):
-        guilty = next(
-            n for n, p in session.model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()
-        )
-        where += f": the gradient of {guilty}"
+        broken = (n for n, p in session.model.named_parameters() if p.grad is not None and not p.grad.isfinite().all())
+        guilty = next(broken, None)
+        where += f": the gradient of {guilty}" if guilty else ": the norm of the gradient"
     else:
         where += ": the loss"
-    kept = "the last good checkpoint is kept" if session.run.checkpoint.exists() else "no checkpoint was written yet"
-    return f"{where} is not finite; {kept} in {session.run.folder}; try a smaller optimizer.lr"
+    return f"{where} is not finite; {_kept(session.run)}"
+
+
+def _kept(run: Run) -> str:
+    kept = "the last good checkpoint is kept" if run.checkpoint.exists() else "no checkpoint was written yet"
+    return f"{kept} in {run.folder}; try a smaller optimizer.lr"
 
 
 def _look(session: _Session, record: dict[str, Any]) -> Prediction:
     """Add validation loss, ranks by role, and the predicted packed size to a metrics record."""
+    session.check_weights()
     score = _score(session, session.recipe.train.eval_tokens)
+    if not np.isfinite(score.loss):
+        raise Diverged(f"step {session.step}: the validation loss is not finite; {_kept(session.run)}")
     record |= {"val_loss": score.loss, "val_bpb": score.bpb}
     record |= _ranks(session.model)
     prediction = _predict(session)

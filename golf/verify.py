@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,12 +17,17 @@ from numpy.typing import NDArray
 
 from golf.artifact import BudgetEntry, Claim, Limits, open_artifact
 from golf.data import evaluation_tokens, text_tokens
-from golf.errors import DataError
-from golf.evaluate import Score, evaluate, scored_targets
+from golf.errors import DamagedFile, DataError
+from golf.evaluate import Score, bits_per_byte, evaluate, scored_targets
 from golf.interrupt import StopFlag
 from golf.observer import Observer
 from golf.rebuild import Rebuilt, rebuild
+from golf.recipe import Data
 from golf.results import Check, Verdict
+
+_STOPPED = "stopped while measuring; no verdict"
+# Nats per token. Another machine's float32 arithmetic moves a loss by 1e-6 to 1e-4; a claim that wants more is none.
+MAX_TOLERANCE = 0.01
 
 
 class Bound(NamedTuple):
@@ -27,6 +35,10 @@ class Bound(NamedTuple):
 
     value: float
     whose: str
+
+
+# Scored tokens of an artifact without a claim: the contest's largest validation split has 151 million.
+_MOST_TOKENS = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ def verify(
     artifact = open_artifact(path, limits)
     manifest, rebuilt = artifact.manifest, rebuild(artifact)
     observer.stage("read", 1.0)
-    text = _text(rebuilt, data, manifest.claim)
+    text = _text(rebuilt, data, manifest.claim, partial(stop.raise_if_stopped, _STOPPED))
     score = evaluate(
         rebuilt.model.to(device),
         text.tokens,
@@ -66,7 +78,7 @@ def verify(
         sequence_length=rebuilt.recipe.train.sequence_length,
         device=device,
         progress=lambda share: observer.stage("measure", share),
-        stop=lambda: stop.raise_if_stopped("stopped while measuring; no verdict"),
+        stop=partial(stop.raise_if_stopped, _STOPPED),
     )
     checks = [
         _size_check(artifact.size, bounds, manifest.budget),
@@ -96,41 +108,53 @@ class _Text:
     notes: list[str]
 
 
-def _text(rebuilt: Rebuilt, data: Path | None, claim: Claim | None) -> _Text:
+def _text(rebuilt: Rebuilt, data: Path | None, claim: Claim | None, check: Callable[[], None]) -> _Text:
     """The validation text of the artifact's recipe, or the text at `data`.
 
     Where `data` is the recipe's own corpus, moved, its validation split is the claimed text; else all of it is scored.
     """
     recipe = rebuilt.recipe
-    limit = recipe.verify.tokens + 1
+    limit = min(recipe.verify.tokens, claim.tokens if claim else _MOST_TOKENS) + 1
     section = recipe.data
     if data is not None:
         name = str(data)
         if section.source != "stdlib":
             key = "val_path" if section.val_path else "path"
             try:
-                split = evaluation_tokens(section.model_copy(update={key: str(data)}), rebuilt.tokenizer, limit=limit)
+                split = evaluation_tokens(
+                    section.model_copy(update={key: str(data)}), rebuilt.tokenizer, limit=limit, stop=check
+                )
                 if _is_claimed(rebuilt, split, claim):
                     return _Text(name, split, claimed=True, notes=[])
             except DataError:
                 pass  # another kind of text than the recipe's: read it whole
-        tokens = text_tokens(data, section, rebuilt.tokenizer, limit=limit)
+        tokens = text_tokens(data, section, rebuilt.tokenizer, limit=limit, stop=check)
     else:
         name = {"stdlib": "the validation split of this Python's standard library"}.get(
             section.source, f"the validation split of {section.path}"
         )
-        tokens = evaluation_tokens(section, rebuilt.tokenizer, limit=limit)
+        _refuse_special_files(section)
+        tokens = evaluation_tokens(section, rebuilt.tokenizer, limit=limit, stop=check)
     if len(tokens) < 2:
         raise DataError(f"{name} holds no text to score; name another with --data")
     if _is_claimed(rebuilt, tokens, claim):
         return _Text(name, tokens, claimed=True, notes=[])
+    why = " (another Python version has another library)" if section.source == "stdlib" else ""
     note = (
-        "the text at hand is not the one the claim was measured on (another Python version has another library), so "
+        f"the text at hand is not the one the claim was measured on{why}, so "
         "only the caps are held against it; name the claimed text with --data"
         if data is None
         else "this is another text than the claim's, so only the caps are held against it"
     )
     return _Text(name, tokens, claimed=False, notes=[note] if claim else ["the artifact claims no loss"])
+
+
+def _refuse_special_files(section: Data) -> None:
+    """A path from a stranger's manifest must be a file or a folder: reading a device or a pipe never ends."""
+    for name in (section.path, section.val_path):
+        path = None if name is None else Path(name)
+        if path is not None and path.exists() and not (path.is_file() or path.is_dir()):
+            raise DataError(f"{name}, which the artifact names as its text, is no file or folder; name one with --data")
 
 
 def _is_claimed(rebuilt: Rebuilt, tokens: NDArray[np.uint16], claim: Claim | None) -> bool:
@@ -150,27 +174,33 @@ def _size_check(size: int, bounds: Bounds, budget: BudgetEntry) -> Check:
 
 
 def _loss_checks(score: Score, bounds: Bounds, own_limit: float | None, claim: Claim | None) -> list[Check]:
-    """Loss against the claim (None where it cannot be held), bits per byte against the largest allowed.
+    """The measured loss against the claim (None where it cannot be held), bits per byte against the largest allowed.
 
-    A claim fails in both directions: a loss far below it was not measured on this file either.
+    A claim fails in both directions: a loss far below it was not measured on this file either. A loss that is not
+    finite fails whatever it is held against.
     """
-    checks = []
-    if claim is not None:
-        off = abs(score.loss - claim.val_loss)
-        checks.append(
-            Check(
-                "nats per token", claim.val_loss, score.loss, off <= claim.tolerance, "artifact", claim.tolerance - off
-            )
-        )
+    checks = [] if claim is None else _claim_checks(score, claim)
     limit = bounds.max_bpb or (None if own_limit is None else Bound(own_limit, "artifact"))
     if limit is not None:
-        checks.append(
-            Check(
-                "bits per byte", limit.value, score.bpb, score.bpb <= limit.value, limit.whose, limit.value - score.bpb
-            )
-        )
-    elif claim is not None:
-        checks.append(Check("bits per byte", claim.bpb, score.bpb, None, "artifact", claim.bpb - score.bpb))
-    else:
-        checks.append(Check("bits per byte", None, score.bpb, None, "artifact"))
+        margin = limit.value - score.bpb
+        checks.append(Check("largest bits per byte", limit.value, score.bpb, margin >= 0, limit.whose, margin))
+    if claim is None and limit is None:
+        passed = None if math.isfinite(score.bpb) else False
+        checks.append(Check("bits per byte", None, score.bpb, passed, "artifact"))
     return checks
+
+
+def _claim_checks(score: Score, claim: Claim) -> list[Check]:
+    """Every figure that the artifact claims of itself, on the text it claims it for."""
+    if claim.tolerance > MAX_TOLERANCE:
+        raise DamagedFile("manifest", f"claims a loss within {claim.tolerance:g}; at most {MAX_TOLERANCE:g} is a claim")
+    # the loss's tolerance in bits per byte, and half a unit of the claim's last decimal
+    tolerance = bits_per_byte(claim.tolerance, tokens=score.tokens, bytes_=score.bytes) + 5e-7
+    loss, bpb = (abs(a - b) for a, b in ((score.loss, claim.val_loss), (score.bpb, claim.bpb)))
+    left = claim.tolerance + 5e-7 - loss
+    return [
+        Check("nats per token", claim.val_loss, score.loss, left >= 0, "artifact", left),
+        Check("bits per byte", claim.bpb, score.bpb, tolerance - bpb >= 0, "artifact", tolerance - bpb),
+        Check("tokens scored", claim.tokens, score.tokens, claim.tokens == score.tokens, "artifact"),
+        Check("bytes scored", claim.bytes, score.bytes, claim.bytes == score.bytes, "artifact"),
+    ]

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cli import environment, golf, golf_json, golf_process
 
-from golf.artifact import open_artifact
+from golf.artifact import assemble, open_artifact
 from golf.checkpoint import load_checkpoint
 
 TEXT = "\n".join(
@@ -140,7 +141,10 @@ def test_verify_needs_nothing_but_the_file_and_the_text(trained, tmp_path):
     verdict = golf_json("verify", "alone.bin", "--data", "moved.txt", cwd=tmp_path)
     assert verdict["passed"]
     assert not verdict["notes"]
-    assert {c["name"] for c in verdict["checks"] if c["passed"]} == {"bytes", "nats per token"}
+    assert all(c["passed"] for c in verdict["checks"])
+    assert [c["name"] for c in verdict["checks"]] == [
+        "bytes", "nats per token", "bits per byte", "tokens scored", "bytes scored",
+    ]  # fmt: skip
 
 
 def test_another_text_is_measured_but_holds_only_the_caps(trained, tmp_path):
@@ -177,17 +181,65 @@ def test_too_many_bits_per_byte_fail_with_3(trained):
     assert verdict["checks"][0]["whose"] == "tiny.toml"
 
 
-def test_a_wrong_claim_fails_with_3(trained, tmp_path):
-    from dataclasses import replace
-
-    from golf.artifact import assemble
-
+def forge(trained, **changes):
+    """The trained artifact with parts of its manifest replaced and every digest made right again."""
     artifact = open_artifact(run_folder(trained) / "artifact.bin")
-    claim = replace(artifact.manifest.claim, val_loss=artifact.manifest.claim.val_loss - 0.01)
-    forged = assemble(replace(artifact.manifest, claim=claim), artifact.payloads())
-    (trained / "forged.bin").write_bytes(forged)
-    done = golf("verify", "forged.bin", cwd=trained, check=3)
-    assert "nats per token" in done.stderr
+    path = trained / "forged.bin"
+    path.write_bytes(assemble(replace(artifact.manifest, **changes), artifact.payloads()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "name"),
+    [
+        ("val_loss", 0.01, "nats per token"),
+        ("bpb", 0.01, "bits per byte"),
+        ("tokens", 1000, "tokens scored"),
+        ("bytes", 9**9, "bytes scored"),
+    ],
+)
+def test_a_wrong_claim_fails_with_3(trained, field, value, name):
+    claim = open_artifact(run_folder(trained) / "artifact.bin").manifest.claim
+    done = golf("verify", forge(trained, claim=replace(claim, **{field: value})), cwd=trained, check=None)
+    if field == "tokens":  # fewer tokens are another text, and then nothing of the claim is held, nor passed
+        assert "not the one the claim was measured on" in done.stderr
+        assert "tokens scored" not in done.stdout
+    else:
+        assert done.returncode == 3
+        assert name in done.stderr
+
+
+def test_a_claim_with_an_endless_tolerance_is_none(trained):
+    claim = open_artifact(run_folder(trained) / "artifact.bin").manifest.claim
+    done = golf("verify", forge(trained, claim=replace(claim, val_loss=0.1, tolerance=1e9)), cwd=trained, check=4)
+    assert "manifest" in done.stderr
+
+
+def test_a_recipe_that_contradicts_its_artifact_is_refused(trained):
+    recipe = dict(open_artifact(run_folder(trained) / "artifact.bin").manifest.recipe)
+    for section, key, value in (("model", "layers", 77), ("budget", "cap", 10**6), ("train", "sequence_length", 2**20)):
+        changed = recipe | {section: recipe[section] | {key: value}}
+        if section == "train":
+            changed["train"] |= {"batch_tokens": 2**20}
+        done = golf("verify", forge(trained, recipe=changed), cwd=trained, check=4)
+        assert "manifest: " in done.stderr
+
+
+def test_predictions_that_are_not_finite_fail(trained):
+    artifact = open_artifact(run_folder(trained) / "artifact.bin")
+    tensors = tuple(
+        replace(t, parameters={**t.parameters, "step": t.parameters["step"] * 1e24}) if "mlp.up" in t.name else t
+        for t in artifact.manifest.tensors
+    )
+    done = golf("verify", forge(trained, tensors=tensors), cwd=trained, check=4)
+    assert "content_sha256" in done.stderr
+
+
+def test_markup_and_control_characters_of_a_stranger_are_shown_as_they_are(trained):
+    recipe = dict(open_artifact(run_folder(trained) / "artifact.bin").manifest.recipe)
+    path = forge(trained, recipe=recipe | {"name": "[/x]\x1b[31m"})
+    shown = golf("inspect", path, cwd=trained).stdout
+    assert "[/x]?[31m" in shown
 
 
 def test_one_flipped_byte_in_each_section_exits_4_and_names_it(trained):
@@ -270,6 +322,22 @@ def test_a_second_training_into_the_same_folder_is_refused(trained):
     done = golf("train", "--resume", "--set", "optimizer.lr=0.5", cwd=trained, check=2)
     assert "optimizer.lr" in done.stderr
     assert weights(run_folder(trained)) == before
+
+
+def test_force_keeps_the_old_run_until_the_new_one_can_start(trained):
+    before = weights(run_folder(trained))
+    done = golf("train", "--force", "--set", "data.path=typo.txt", cwd=trained, check=2)
+    assert "typo.txt" in done.stderr
+    assert weights(run_folder(trained)) == before
+
+
+def test_a_changed_text_is_noticed_by_resume_and_pack(trained, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    (copy / "text.txt").write_text(TEXT + "one more line\n")
+    for command in ("train --resume", "pack"):
+        done = golf(*command.split(), cwd=copy, check=2)
+        assert "not the one this run was trained on" in done.stderr
 
 
 def test_resuming_a_finished_run_changes_nothing(trained):

@@ -34,6 +34,17 @@ for _command in (train, pack, verify, inspect, generate):
     golf.add_command(_command)
 
 
+def _environment(error: Exception) -> str | None:
+    """What the machine lacks, in a sentence; None for what is golf's own fault."""
+    if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
+        return "not enough memory for this; try a smaller model or batch"
+    if isinstance(error, ImportError):
+        return f"a package is missing or broken: {error}"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the system'}: {error.strerror or error}"
+    return None
+
+
 def main() -> None:
     """Run a command; every foreseen failure ends as one sentence on stderr and its exit code."""
     try:
@@ -50,7 +61,9 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone; Python would complain about the flush at exit
         code = 0
-    except MemoryError:
-        click.echo("error: not enough memory for this; try a smaller model or batch", err=True)
+    except (OSError, ImportError, MemoryError, RuntimeError) as error:
+        if (message := _environment(error)) is None:
+            raise
+        click.echo(f"error: {message}", err=True)
         code = 5
     sys.exit(code if isinstance(code, int) else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -23,14 +24,17 @@ from golf.cli.options import device_option
 @click.option(
     "--temperature", type=click.FloatRange(0, 100), default=0.8, show_default=True, help="0 takes the likeliest."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @device_option
 def generate(artifact: Path, prompt: str, tokens: int, temperature: float, seed: int, device: str) -> None:
     """Continue PROMPT with the model in ARTIFACT; prints prompt and continuation to stdout."""
     from golf.cli.options import resolve_device
     from golf.cli.verify import find_artifact
+    from golf.errors import UsageError
     from golf.generate import generate as stream
 
+    if math.isnan(temperature) or (not prompt.isprintable() and any("\ud800" <= c <= "\udfff" for c in prompt)):
+        raise UsageError("the prompt must be UTF-8 text and the temperature a number")
     pieces = stream(
         find_artifact(artifact),
         prompt,
@@ -39,7 +43,8 @@ def generate(artifact: Path, prompt: str, tokens: int, temperature: float, seed:
         seed=seed,
         device=resolve_device(device),
     )
-    click.echo(prompt, nl=False)
+    first = next(pieces)  # rebuilds the model: what fails, fails before anything is printed
+    click.echo(prompt + first, nl=False)
     for piece in pieces:
         click.echo(piece, nl=False)
     click.echo()

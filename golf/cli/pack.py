@@ -57,6 +57,8 @@ def pack(
     if run and not run.is_dir():
         raise UsageError(f"{run} is no folder of a run; make one with: golf train --out {run}")
     target = out or chosen.artifact
+    if target.is_dir() or not target.name:
+        raise UsageError(f"--out {out} is a folder; name a file")
     ledger_path = chosen.ledger if out is None else out.with_suffix(".ledger.json")
     with lock(chosen), listening() as stop, watching() as observer:
         result = pack_flow(

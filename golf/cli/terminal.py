@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,12 +29,21 @@ def show(tables: Iterable[RenderableType]) -> None:
 
 def show_json(value: dict[str, Any]) -> None:
     """Print one JSON object to stdout."""
-    print(json.dumps(value, allow_nan=False))
+    print(json.dumps(_finite(value), allow_nan=False))
 
 
 def as_text(value: dict[str, Any]) -> str:
     """A JSON file for people: indented, one line at the end."""
-    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+    return json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinities: they become null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def note(text: str) -> None:
@@ -45,26 +56,33 @@ def watching(total_steps: int | None = None) -> Iterator[Observer]:
     """An Observer that shows progress: a live bar on a terminal, else a line for every logged record."""
     from golf.observer import Observer
 
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or "NO_COLOR" in os.environ:
         yield Observer(record=lambda r: print(step_line(r, total_steps), file=sys.stderr, flush=True), note=note)
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeRemainingColumn(compact=True))
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=1.0)
 
+        current = [""]
+
         def stage(name: str, share: float) -> None:
-            progress.update(task, description=name, completed=share)
+            group = name.partition(" ")[0]
+            if group != current[0]:  # a finished task would show no remaining time ever again
+                current[0] = group
+                progress.reset(task)
+            progress.update(task, description=escape(name), completed=share)
 
         def record(figures: dict[str, Any]) -> None:
-            share = figures["step"] / total_steps if total_steps else 0.0
-            progress.update(task, description=step_line(figures, total_steps), completed=share)
+            stage("train", figures["step"] / total_steps if total_steps else 0.0)
+            progress.update(task, description=escape(step_line(figures, total_steps)))
             if "val_loss" in figures:
-                progress.console.print(step_line(figures, total_steps), highlight=False)
+                progress.console.print(step_line(figures, total_steps), highlight=False, markup=False)
 
-        yield Observer(stage=stage, record=record, note=lambda text: progress.console.print(f"note: {text}"))
+        yield Observer(stage, record, note=lambda text: progress.console.print(f"note: {text}", markup=False))
 
 
 def step_line(record: dict[str, Any], total_steps: int | None) -> str:
@@ -73,7 +91,8 @@ def step_line(record: dict[str, Any], total_steps: int | None) -> str:
     line = f"step:{record['step']}/{total_steps} train_loss:{record['train_loss']:.4f}"
     if "val_loss" in record:
         line += f" val_loss:{record['val_loss']:.4f} val_bpb:{record['val_bpb']:.4f}"
-        line += f" packs_to:{record['predicted_bytes']:,}B at {record['predicted_bits_per_weight']:.2f} bits"
-        line += f" (+{record['predicted_gap']:.4f})"
+    if "predicted_bytes" in record:
+        line += f" packs_to:{record['predicted_bytes']:,}/{record['cap']:,}B"
+        line += f" at {record['predicted_bits_per_weight']:.2f} bits (+{record['predicted_gap']:.4f})"
     line += f" train_time:{milliseconds:.0f}ms step_avg:{milliseconds / record['step']:.1f}ms"
     return line + f" tok/s:{record['tokens_per_s']:,}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,12 +54,14 @@ def verify(
     from golf.artifact import Limits
     from golf.cli.options import resolve_device
     from golf.cli.terminal import note, show, show_json, watching
-    from golf.errors import ClaimError
+    from golf.errors import ClaimError, UsageError
     from golf.interrupt import listening
     from golf.report import verdict_table
     from golf.results import to_json
     from golf.verify import verify as verify_flow
 
+    if max_bpb is not None and math.isnan(max_bpb):
+        raise UsageError("--max-bpb must be a number")
     path = find_artifact(artifact)
     bounds = _bounds(cap, code_bytes, max_bpb, recipe)
     limits = Limits(max_decoded=max_memory) if max_memory else Limits()

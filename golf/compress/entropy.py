@@ -99,10 +99,13 @@ def _decode_ans(payload: bytes, count: int, part: str) -> Symbols:
     try:
         coder = constriction.stream.stack.AnsCoder(compressed)
         symbols = coder.decode(_model(frequencies), count)
+        left_over = not coder.is_empty()
     except BaseException as error:  # the Rust core reports broken input as a panic, which is no Exception
         if isinstance(error, KeyboardInterrupt):
             raise
         raise DamagedFile(part, "entropy-coded data is malformed") from None
+    if left_over:
+        raise DamagedFile(part, "holds more than its symbols")
     return symbols.astype(np.int32) + np.int32(low)
 
 

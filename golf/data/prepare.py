@@ -42,6 +42,8 @@ class TokenSet:
     train: TokenStream
     val: TokenStream
     tokenizer: Tokenizer
+    fingerprint: str
+    """digest of both splits' text and of the tokenizer: equal fingerprints train alike"""
     train_accounting: Accounting | None
     """None for shards, whose text is not at hand; see `tokenizer.byte_counts`"""
     val_accounting: Accounting | None
@@ -66,10 +68,11 @@ def prepare(
         return _shards(data, tokenizer)
     texts = {split: _fingerprint(documents(data, split), watch) for split in SPLITS}
     chosen = _tokenizer(data, tokenizer, texts["train"], cache / "tokenizers", watch)
-    folder = cache / "tokens" / cache_key(_CACHE_FORMAT, texts["train"].digest, texts["val"].digest, chosen.digest)
+    fingerprint = cache_key(_CACHE_FORMAT, texts["train"].digest, texts["val"].digest, chosen.digest)
+    folder = cache / "tokens" / fingerprint
     splits = read_splits(folder, vocab_size=chosen.vocab_size) or _encode(data, chosen, texts, folder, watch)
     train, val = splits["train"], splits["val"]
-    return TokenSet(train.stream, val.stream, chosen, train.accounting, val.accounting)
+    return TokenSet(train.stream, val.stream, chosen, fingerprint, train.accounting, val.accounting)
 
 
 def evaluation_tokens(
@@ -227,8 +230,11 @@ def _shards(data: recipe.Data, section: recipe.Tokenizer) -> TokenSet:
     if section.kind == "sentencepiece" and not section.path:
         raise DataError("shards do not hold their tokenizer; name its .model as tokenizer.path")
     tokenizer = _given_tokenizer(section)
-    train, val = (TokenStream(_shard_files(data, split), vocab_size=tokenizer.vocab_size) for split in SPLITS)
-    return TokenSet(train, val, tokenizer, None, None)
+    files = {split: _shard_files(data, split) for split in SPLITS}
+    train, val = (TokenStream(files[split], vocab_size=tokenizer.vocab_size) for split in SPLITS)
+    # names and sizes, not the content: it may be 20 GB
+    listed = [f"{split} {path.name} {path.stat().st_size}" for split in SPLITS for path in files[split]]
+    return TokenSet(train, val, tokenizer, cache_key(tokenizer.digest, *listed), None, None)
 
 
 def _shard_files(data: recipe.Data, split: str) -> list[Path]:

@@ -19,9 +19,10 @@ class NuMuon(torch.optim.Optimizer):
         M ← β M + (1 - β) G
         W ← (1 - lr · weight_decay) W - lr · s · U_k V_kᵀ,   s = √max(1, rows / columns)
 
-    with U_k, V_k the top-k singular directions of M and k = ⌈rank_fraction · min(rows, columns)⌉. At rank_fraction 1
-    this is Muon. `exact=True` takes the directions from an SVD: slow, the oracle of the fast path, which follows them
-    with a warm-started subspace iteration.
+    with U_k, V_k the top-k singular directions of M and k = ⌈rank_fraction · min(rows, columns)⌉, rounded up to a
+    multiple of 16 where the smaller side is above 16 (a basis is costly to resize). At rank_fraction 1 this is Muon.
+    `exact=True` takes the directions from an SVD: slow, the oracle of the fast path, which follows them with a
+    warm-started subspace iteration.
 
     >>> weight = torch.nn.Parameter(torch.eye(4, 3))
     >>> optimizer = NuMuon([weight], lr=0.1, rank_fraction=0.5, weight_decay=0.0)

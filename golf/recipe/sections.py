@@ -42,6 +42,12 @@ class Budget(Section):
     code_bytes: int = Field(0, ge=0, le=1 << 40, description="bytes of code counted into the cap")
     max_bpb: float | None = Field(None, gt=0, description="bits per byte that verify must not see exceeded")
 
+    @model_validator(mode="after")
+    def _code_leaves_room(self) -> Self:
+        if self.code_bytes >= self.cap:
+            raise ValueError(f"code_bytes {self.code_bytes} leave no room under the cap {self.cap}")
+        return self
+
 
 class Data(Section):
     """`[data]`: the text to learn from and to be judged on."""
@@ -200,7 +206,7 @@ class Verify(Section):
 
     tokens: int = Field(131_072, ge=2, le=1 << 40, description="validation tokens, from the first on, that are scored")
     loss_tolerance: float = Field(
-        5e-4, ge=0, le=1, description="nats per token that another machine's arithmetic may differ by"
+        5e-4, ge=0, le=0.01, description="nats per token that another machine's arithmetic may differ by"
     )
 
 

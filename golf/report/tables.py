@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from rich import box
+from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 
-def table(title: str, *columns: str, text_columns: int = 1) -> Table:
+class PlainTable(Table):
+    """A table whose texts are shown as they are: paths and manifests may hold what rich takes for markup."""
+
+    def add_row(self, *cells: RenderableType | None, **options: object) -> None:
+        """`Table.add_row`, with every text literal and without control characters."""
+        super().add_row(*(literal(cell) if isinstance(cell, str) else cell for cell in cells), **options)  # type: ignore[arg-type]
+
+
+def literal(text: str) -> Text:
+    """Text without markup, control characters replaced by `?`."""
+    return Text("".join(c if c.isprintable() or c == "\n" else "?" for c in text))
+
+
+def table(title: str, *columns: str, text_columns: int = 1) -> PlainTable:
     """An empty table; the first `text_columns` columns are left-aligned, the others hold figures."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    made = PlainTable(
+        title=literal(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for index, column in enumerate(columns):
         made.add_column(column, justify="left" if index < text_columns else "right", overflow="fold")
     return made

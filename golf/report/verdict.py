@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from golf.report.tables import table
+from golf.report.tables import literal, table
 from golf.results import Check, Verdict
 
 _MARKS = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("-", "")}
@@ -18,7 +18,8 @@ def verdict_table(verdict: Verdict) -> Table:
     for check in verdict.checks:
         mark, style = _MARKS[check.passed]
         made.add_row(check.name, *_figures(check), check.whose, Text(mark, style=style))
-    made.caption = f"{verdict.tokens:,} tokens, {verdict.bytes:,} bytes of {verdict.text}, in {verdict.seconds:.1f} s"
+    scored = f"{verdict.tokens:,} tokens, {verdict.bytes:,} bytes of {verdict.text}, in {verdict.seconds:.1f} s"
+    made.caption = literal(scored)
     made.caption_justify = "left"
     return made
 

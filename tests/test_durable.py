@@ -179,7 +179,7 @@ def test_a_link_planted_under_the_temporary_name_is_not_followed(tmp_path, monke
     victim = tmp_path / "victim"
     victim.write_bytes(OLD)
     monkeypatch.setattr("secrets.token_hex", lambda _: "01234567")
-    durable._temporary_beside(tmp_path / "file").symlink_to(victim)
+    durable.temporary_beside(tmp_path / "file").symlink_to(victim)
     with pytest.raises(EnvironmentFailure):
         durable.write_bytes(tmp_path / "file", NEW)
     assert victim.read_bytes() == OLD
@@ -286,11 +286,11 @@ def dead_pid() -> int:
 
 def test_strays_of_dead_processes_are_swept_and_nothing_else(tmp_path, monkeypatch):
     pid = dead_pid()
-    stray = durable._temporary_beside(tmp_path / "file").name
+    stray = durable.temporary_beside(tmp_path / "file").name
     ours = str(os.getpid())
     dead = tmp_path / stray.replace(f"-{ours}-", f"-{pid}-")
     monkeypatch.setattr(platform, "node", lambda: "another-host")
-    elsewhere = tmp_path / durable._temporary_beside(tmp_path / "file").name.replace(f"-{ours}-", f"-{pid}-")
+    elsewhere = tmp_path / durable.temporary_beside(tmp_path / "file").name.replace(f"-{ours}-", f"-{pid}-")
     monkeypatch.undo()
     kept = [
         tmp_path / stray,  # its process, this one, lives

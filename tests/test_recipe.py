@@ -287,7 +287,8 @@ recipes = st.fixed_dictionaries(
     optional={
         "seed": st.integers(0, (1 << 63) - 1),
         "budget": st.fixed_dictionaries(
-            {"cap": st.integers(1, 1 << 40)}, optional={"code_bytes": st.integers(0, 1 << 40), "max_bpb": positive}
+            {"cap": st.integers(1 << 20, 1 << 40)},
+            optional={"code_bytes": st.integers(0, 1 << 19), "max_bpb": positive},
         ),
         "data": st.fixed_dictionaries(
             {"source": st.just("text"), "path": paths}, optional={"val_path": paths, "text_field": texts}

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from golf.artifact import BudgetEntry, Claim, Limits, open_artifact
-from golf.data import evaluation_tokens, text_tokens
+from golf.data import Accounting, evaluation_tokens, text_accounting, text_tokens
 from golf.errors import DamagedFile, DataError
 from golf.evaluate import Score, bits_per_byte, evaluate, scored_targets
 from golf.interrupt import StopFlag
@@ -82,6 +82,7 @@ def verify(
     )
     checks = [
         _size_check(artifact.size, bounds, manifest.budget),
+        *_byte_checks(text),
         *_loss_checks(score, bounds, rebuilt.recipe.budget.max_bpb, manifest.claim if text.claimed else None),
     ]
     return Verdict(
@@ -106,6 +107,7 @@ class _Text:
     tokens: NDArray[np.uint16]
     claimed: bool
     notes: list[str]
+    accounting: Accounting | None
 
 
 def _text(rebuilt: Rebuilt, data: Path | None, claim: Claim | None, check: Callable[[], None]) -> _Text:
@@ -125,7 +127,9 @@ def _text(rebuilt: Rebuilt, data: Path | None, claim: Claim | None, check: Calla
                     section.model_copy(update={key: str(data)}), rebuilt.tokenizer, limit=limit, stop=check
                 )
                 if _is_claimed(rebuilt, split, claim):
-                    return _Text(name, split, claimed=True, notes=[])
+                    moved = section.model_copy(update={key: str(data)})
+                    counted = text_accounting(moved, rebuilt.tokenizer, path=None, limit=limit, stop=check)
+                    return _Text(name, split, True, [], counted)
             except DataError:
                 pass  # another kind of text than the recipe's: read it whole
         tokens = text_tokens(data, section, rebuilt.tokenizer, limit=limit, stop=check)
@@ -137,8 +141,9 @@ def _text(rebuilt: Rebuilt, data: Path | None, claim: Claim | None, check: Calla
         tokens = evaluation_tokens(section, rebuilt.tokenizer, limit=limit, stop=check)
     if len(tokens) < 2:
         raise DataError(f"{name} holds no text to score; name another with --data")
+    counted = text_accounting(section, rebuilt.tokenizer, path=data, limit=limit, stop=check)
     if _is_claimed(rebuilt, tokens, claim):
-        return _Text(name, tokens, claimed=True, notes=[])
+        return _Text(name, tokens, True, [], counted)
     why = " (another Python version has another library)" if section.source == "stdlib" else ""
     note = (
         f"the text at hand is not the one the claim was measured on{why}, so "
@@ -146,7 +151,7 @@ def _text(rebuilt: Rebuilt, data: Path | None, claim: Claim | None, check: Calla
         if data is None
         else "this is another text than the claim's, so only the caps are held against it"
     )
-    return _Text(name, tokens, claimed=False, notes=[note] if claim else ["the artifact claims no loss"])
+    return _Text(name, tokens, False, [note] if claim else ["the artifact claims no loss"], counted)
 
 
 def _refuse_special_files(section: Data) -> None:
@@ -171,6 +176,15 @@ def _size_check(size: int, bounds: Bounds, budget: BudgetEntry) -> Check:
     name = f"bytes, {code:,} of code included" if code else "bytes"
     margin = int(cap.value) - size - code
     return Check(name, int(cap.value), size + code, margin >= 0, cap.whose, margin)
+
+
+def _byte_checks(text: _Text) -> list[Check]:
+    """The denominator: tokens must not be counted as more bytes than the text has. Fewer only raise bits per byte."""
+    found = text.accounting
+    if found is None or found.counted_bytes == found.text_bytes:
+        return []
+    margin = found.text_bytes - found.counted_bytes
+    return [Check("bytes of the text", found.text_bytes, found.counted_bytes, margin >= 0, "text", margin)]
 
 
 def _loss_checks(score: Score, bounds: Bounds, own_limit: float | None, claim: Claim | None) -> list[Check]:

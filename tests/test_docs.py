@@ -1,6 +1,8 @@
 """The documents are checked like code."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -73,3 +75,11 @@ def test_an_unknown_recipe_is_named_with_the_known_ones():
 def test_links_of_the_readme_lead_somewhere():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("http") or (ROOT / target).exists(), target
+
+
+def test_help_needs_neither_torch_nor_anything_else_that_is_slow():
+    code = (
+        "import sys; sys.argv = ['golf', '--help']; from golf.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    )
+    code += "assert not {'torch', 'numpy', 'pydantic', 'rich', 'zstandard'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

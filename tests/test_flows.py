@@ -209,6 +209,17 @@ def test_a_wrong_claim_fails_with_3(trained, field, value, name):
         assert name in done.stderr
 
 
+def test_a_tokenizer_that_counts_more_bytes_than_the_text_has_fails(trained, monkeypatch):
+    from golf.data import Accounting
+
+    def inflated(data, tokenizer, *, path, limit, stop=None):
+        return Accounting(documents=1, tokens=10, text_bytes=100, counted_bytes=101)
+
+    monkeypatch.setattr("golf.verify.text_accounting", inflated)
+    done = golf("verify", "artifact.bin", cwd=trained, check=3)
+    assert "bytes of the text" in done.stderr
+
+
 def test_a_claim_with_an_endless_tolerance_is_none(trained):
     claim = open_artifact(run_folder(trained) / "artifact.bin").manifest.claim
     done = golf("verify", forge(trained, claim=replace(claim, val_loss=0.1, tolerance=1e9)), cwd=trained, check=4)

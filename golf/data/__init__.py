@@ -3,7 +3,7 @@
 from golf.data.batches import Batches
 from golf.data.bpe import train_sentencepiece
 from golf.data.corpus import documents, whole_text
-from golf.data.prepare import TokenSet, evaluation_tokens, prepare, text_tokens
+from golf.data.prepare import TokenSet, evaluation_tokens, prepare, text_accounting, text_tokens
 from golf.data.shards import TokenStream, check_tokens, open_shard, write_shard
 from golf.data.textfiles import Document
 from golf.data.tokenizer import (
@@ -32,6 +32,7 @@ __all__ = [
     "load_tokenizer",
     "open_shard",
     "prepare",
+    "text_accounting",
     "text_tokens",
     "train_sentencepiece",
     "whole_text",

@@ -98,6 +98,25 @@ def text_tokens(
     return _take(whole_text(path, data), tokenizer, limit, _Watch(None, stop))
 
 
+def text_accounting(
+    data: recipe.Data, tokenizer: Tokenizer, *, path: Path | None, limit: int, stop: Stop | None = None
+) -> Accounting | None:
+    """What the documents behind the first `limit` evaluation tokens are counted as, against their real bytes.
+
+    The text is that of `text_tokens` where `path` is given, else of `evaluation_tokens`. None for shards, whose text is
+    not at hand. A tokenizer from a stranger could claim more bytes than the text has, and so fewer bits per byte.
+    """
+    if (data.source == "shards" and path is None) or (path is not None and path.suffix == ".bin"):
+        return None
+    watch, total = _Watch(None, stop), Accounting()
+    for document in documents(data, "val") if path is None else whole_text(path, data):
+        watch.poll()
+        total = total.add(tokenizer, document.text, with_bos(tokenizer, document.text))
+        if total.tokens >= limit:
+            break
+    return total
+
+
 class _Watch:
     """Tells how far a stage has come and asks whether to stop, once a document."""
 

@@ -13,7 +13,7 @@ from golf.results import Plan
 
 # Pieces of the byte vocabulary: pad, bos, eos, unk and 256 bytes.
 _BYTE_PIECES = 260
-# Bits a weight at which quickstart-like models reach the default pack.target_gap (docs/log.md, 2026-11-23).
+# Bits a weight at which a quickstart model reaches the default pack.target_gap: 6.05 (docs/log.md, Predictions).
 NOMINAL_BITS = 6.0
 # Manifest, tokenizer and scales of an artifact, as measured on the quickstart.
 _OVERHEAD = 12_000

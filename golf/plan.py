@@ -15,6 +15,8 @@ from golf.results import Plan
 _BYTE_PIECES = 260
 # Bits a weight at which a quickstart model reaches the default pack.target_gap: 6.05 (docs/log.md, Predictions).
 NOMINAL_BITS = 6.0
+# Tokens of a timed pass: enough to show the throughput, seconds even for a model of the contest's size on two cores.
+_TIMED_TOKENS = 2048
 # Manifest, tokenizer and scales of an artifact, as measured on the quickstart.
 _OVERHEAD = 12_000
 
@@ -56,7 +58,7 @@ def _seconds_per_step(recipe: Recipe, vocab: int, device: torch.device) -> float
     initialize(model, seed=recipe.seed)
     optimizers = Optimizers(recipe.optimizer, model.to(device))
     # the smallest slice that still shows the throughput; a full batch of a large recipe would take minutes here
-    rows = max(1, min(section.batch_tokens, section.micro_batch_tokens, 8192) // section.sequence_length)
+    rows = max(1, min(section.batch_tokens, section.micro_batch_tokens, _TIMED_TOKENS) // section.sequence_length)
     windows = torch.randint(vocab, (rows, section.sequence_length + 1), device=device)
     passes, steps = [], []
     for _ in range(3):

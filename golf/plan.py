@@ -61,7 +61,7 @@ def _seconds_per_step(recipe: Recipe, vocab: int, device: torch.device) -> float
     rows = max(1, min(section.batch_tokens, section.micro_batch_tokens, _TIMED_TOKENS) // section.sequence_length)
     windows = torch.randint(vocab, (rows, section.sequence_length + 1), device=device)
     passes, steps = [], []
-    for _ in range(3):
+    for _ in range(2):  # the first also warms up
         started = _now(device)
         model.loss(windows).backward()  # type: ignore[no-untyped-call]
         middle = _now(device)

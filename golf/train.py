@@ -140,7 +140,10 @@ def claim_folder(run: Run, recipe: Recipe, *, resume: bool, force: bool) -> None
             raise UsageError(f"{run.folder} holds no checkpoint to resume; start it without --resume")
         if differences := recipe_differences(run, recipe):
             listed = "; ".join(differences)
-            raise UsageError(f"{run.folder} holds a run of another recipe ({listed}); name another --out")
+            raise UsageError(
+                f"{run.folder} holds a run of another recipe ({listed}); continue it as it is with: "
+                f"golf train --resume --out {run.folder}; or name another --out"
+            )
     elif not force and (held or is_other_run(run, recipe)):
         raise UsageError(f"{run.folder} holds a run already; continue it with --resume, or start over with --force")
 

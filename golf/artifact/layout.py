@@ -46,7 +46,7 @@ class Limits:
         allowed = min(self.max_decoded, max(self.small_decoded, self.max_expansion * file_size))
         if decoded > allowed:
             raise DamagedFile(
-                "file", f"asks for {decoded:,} bytes of memory; {allowed:,} are allowed for {file_size:,} bytes of file"
+                "file", f"asks for {decoded:,} bytes of memory; {allowed:,} are allowed (golf verify --max-memory)"
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import click
@@ -47,6 +48,9 @@ def _environment(error: Exception) -> str | None:
 
 def main() -> None:
     """Run a command; every foreseen failure ends as one sentence on stderr and its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows ASCII only shows `?`, not a traceback
+            stream.reconfigure(errors="replace")
     try:
         code = golf.main(standalone_mode=False)
     except click.ClickException as error:

@@ -75,9 +75,8 @@ def pack(
         durable.write_text(ledger_path, as_text(to_json(result)))
     if not result.binding:
         note(
-            f"the cap of {result.cap:,} bytes is larger than needed: at {result.size + result.code_bytes:,} the "
-            f"predicted loss gap is {result.predicted_gap:.5f} nats per token already (pack.target_gap); "
-            "a larger model would use the rest"
+            f"the cap of {result.cap:,} bytes is larger than needed: at {result.size + result.code_bytes:,} the loss "
+            "gap on training text is within pack.target_gap already; a larger model would use the rest"
         )
     if as_json:
         show_json(to_json(result))

@@ -89,6 +89,7 @@ def _train(recipe: Recipe, run: Run, cache: Path, device: str, *, resume: bool, 
     from golf.train import train as train_flow
 
     chosen = resolve_device(device)
+    claim_folder(run, recipe, resume=resume, force=force)  # before the lock, which makes the folder
     with lock(run), listening() as stop, watching(recipe.train.steps) as observer:
         claim_folder(run, recipe, resume=resume, force=force)
         result = train_flow(recipe, run, cache=cache, device=chosen, stop=stop, resume=resume, observer=observer)

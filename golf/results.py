@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,15 @@ TENSOR_PARTS = ("left", "right", "residual", "scales")
 def to_json(value: Any) -> dict[str, Any]:
     """A result as a JSON object; paths become text."""
     return {k: _plain(v) for k, v in asdict(value).items()}
+
+
+def finite(value: Any) -> Any:
+    """A JSON value with null for every number that is not finite: JSON knows none."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value: Any) -> Any:

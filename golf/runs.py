@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from golf import durable
 from golf.errors import DamagedFile, EnvironmentFailure, RecipeError, UsageError
 from golf.recipe import Recipe, load_recipe
 from golf.recipe.toml import show
+from golf.results import finite
 
 # What makes the file that somebody looked for and did not find.
 _NEXT_COMMAND = {
@@ -155,7 +155,7 @@ def append_metrics(path: Path, record: dict[str, Any]) -> None:
 
     A line that an earlier process left half-written is cut off first. Raises EnvironmentFailure if the disk refuses.
     """
-    line = json.dumps(_finite(record), allow_nan=False).encode() + b"\n"
+    line = json.dumps(finite(record), allow_nan=False).encode() + b"\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as file:
@@ -207,14 +207,6 @@ def _cut_half_line(file: BinaryIO) -> None:
     if file.read() != b"\n":
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

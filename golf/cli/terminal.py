@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from golf.results import finite
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -29,21 +30,12 @@ def show(tables: Iterable[RenderableType]) -> None:
 
 def show_json(value: dict[str, Any]) -> None:
     """Print one JSON object to stdout."""
-    print(json.dumps(_finite(value), allow_nan=False))
+    print(json.dumps(finite(value), allow_nan=False))
 
 
 def as_text(value: dict[str, Any]) -> str:
     """A JSON file for people: indented, one line at the end."""
-    return json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no infinities: they become null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(finite(value), indent=2, allow_nan=False) + "\n"
 
 
 def note(text: str) -> None:

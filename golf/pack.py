@@ -36,6 +36,8 @@ _STOPPED = "stopped while packing; no artifact was written"
 # The claim is measured after the size is solved. Its digits may compress some bytes worse than the placeholder's: try
 # with hardly any room for that, and again with more.
 _CLAIM_SLACKS = (8, 24, 64)
+# What a training leaves for packing, beside the weights.
+_STATE = {"recipe", "step", "text", "tokenizer_kind"}
 # A global step beyond which every symbol is zero, and which float32 still holds.
 _ENDLESS = 1e30
 # Windows of TRAINING text on which the roomy end of the curve is measured.
@@ -118,6 +120,8 @@ def _load(
     if note:
         observer.note(note)
     state = checkpoint.state
+    if missing := _STATE - state.keys():
+        raise DamagedCheckpoint(str(run.checkpoint), f"lacks {', '.join(sorted(missing))}: another release wrote it")
     recipe = recipe_from_dict(state["recipe"], source=str(run.checkpoint))
     given = {
         "budget": {key: value for key, value in budget.items() if value is not None},

@@ -19,7 +19,7 @@ from golf.compress.allocate import Solution, finest_scale, least_scale, solve
 from golf.compress.codec import Prepared, distortion, prepare_matrix
 from golf.compress.factorize import LowRank
 from golf.compress.sensitivity import measure
-from golf.data import Batches, TokenSet, load_tokenizer, prepare
+from golf.data import Batches, TokenSet, prepare
 from golf.draft import Draft, Packed, as_weights, make_claim
 from golf.errors import CapError, DamagedCheckpoint, UsageError
 from golf.evaluate import Score, evaluate
@@ -37,7 +37,7 @@ _STOPPED = "stopped while packing; no artifact was written"
 # with hardly any room for that, and again with more.
 _CLAIM_SLACKS = (8, 24, 64)
 # What a training leaves for packing, beside the weights.
-_STATE = {"recipe", "step", "text", "tokenizer_kind"}
+_STATE = {"recipe", "step", "text"}
 # A global step beyond which every symbol is zero, and which float32 still holds.
 _ENDLESS = 1e30
 # Windows of TRAINING text on which the roomy end of the curve is measured.
@@ -132,8 +132,6 @@ def _load(
     recipe = recipe_from_dict(recipe.model_dump() | merged, source="golf pack")
     if state["step"] < recipe.train.steps:
         observer.note(f"the training stopped at step {state['step']} of {recipe.train.steps}; packing what is there")
-    serialized = bytes(checkpoint.tensors["tokenizer"].numpy()) if state["tokenizer_kind"] != "bytes" else b""
-    tokenizer = load_tokenizer(state["tokenizer_kind"], serialized)
     data = prepare(
         recipe.data,
         recipe.tokenizer,
@@ -143,7 +141,7 @@ def _load(
     )
     if data.fingerprint != state["text"]:
         raise UsageError(f"{run.folder}: the text at hand is not the one this run was trained on; give it back")
-    model = _model(checkpoint.tensors, recipe, tokenizer.vocab_size, run).to(device)
+    model = _model(checkpoint.tensors, recipe, data.tokenizer.vocab_size, run).to(device)
     return _Source(recipe, model, data, device, observer, partial(stop.raise_if_stopped, _STOPPED))
 
 

@@ -40,8 +40,3 @@ def parse_size(text: str | int) -> int:
     if remainder or size <= 0:
         raise ValueError(f"{text!r} is not a whole, positive number of bytes; write {ACCEPTED}")
     return size
-
-
-def format_size(size: int) -> str:
-    """Exact bytes with thousands separators, for anything that is held against a cap."""
-    return f"{size:,} bytes"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import torch
@@ -21,7 +21,16 @@ from golf.artifact import (
     assemble,
     compress_zstd,
 )
-from golf.compress.codec import Coded, Prepared, Weights, code_matrix, decode_matrix, pack_matrix
+from golf.compress.codec import (
+    TABLES,
+    Coded,
+    Prepared,
+    Weights,
+    code_matrix,
+    decode_matrix,
+    pack_matrices,
+)
+from golf.compress.entropy import Coder
 from golf.data.tokenizer import Tokenizer
 from golf.evaluate import Score
 from golf.model import Transformer
@@ -52,25 +61,30 @@ class Draft:
     prepared: list[Prepared]
     budget: BudgetEntry
     claim: Claim
+    small: Mapping[str, Tensor] = field(default_factory=dict)
+    """small tensors that were tuned, by name; the model's own stand for the others"""
     step: Callable[[str, float], None] = lambda _name, _share: None
     """called before each matrix with its name and the share that is done; may raise to stop"""
 
+    @property
+    def weights(self) -> int:
+        """Number of weights of all matrices."""
+        return sum(prepared.scaled.size for prepared in self.prepared)
+
     def build(self, scale: float) -> tuple[int, Packed]:
         """Real bytes of the file at the global step `scale`, and what it is made of."""
-        coded, payloads = [], [*self._fixed_payloads()]
+        coded = []
         for index, prepared in enumerate(self.prepared):
             self.step(prepared.name, index / len(self.prepared))
-            matrix = code_matrix(prepared, scale, low_rank=self.recipe.pack.low_rank)
-            coded.append(matrix)
-            for part, (codec, size, content) in pack_matrix(matrix, coder=self.recipe.pack.coder).items():
-                payloads.append(Payload(f"{prepared.name}/{part}", codec, size, content))
+            coded.append(code_matrix(prepared, scale, low_rank=self.recipe.pack.low_rank))
+        payloads = [*self._fixed_payloads(), *_matrix_payloads(coded, self.recipe.pack.coder)]
         packed = Packed(coded, payloads, self._manifest(coded))
         return len(assemble(packed.manifest, payloads)), packed
 
     def decoded(self, packed: Packed) -> Transformer:
         """The model that `packed` decodes to, on the float model's device."""
         model = Transformer(self.model.shape, self.model.vocab_size)
-        weights = {name: p.detach() for name, p in self.model.named_parameters()}
+        weights = {name: p.detach() for name, p in self.model.named_parameters()} | dict(self.small)
         weights |= {matrix.name: torch.from_numpy(decode_matrix(matrix)) for matrix in packed.coded}
         model.load_state_dict(weights)
         return model.to(self.model.embedding.weight.device)
@@ -79,7 +93,7 @@ class Draft:
         """Sections that no step changes: the tokenizer and the small tensors."""
         if self.tokenizer.serialized:
             yield plain_payload("tokenizer", self.tokenizer.serialized)
-        small = [as_bytes(p) for p in self.model.parameters() if p.ndim != 2]
+        small = [as_bytes(self.small.get(n, p)) for n, p in self.model.named_parameters() if p.ndim != 2]
         yield plain_payload("small", b"".join(small))
 
     def _manifest(self, coded: list[Coded]) -> Manifest:
@@ -87,7 +101,7 @@ class Draft:
         digest, entries = ContentDigest(), []
         for name, parameter in self.model.named_parameters():
             if (matrix := by_name.get(name)) is None:
-                digest.small(as_bytes(parameter))
+                digest.small(as_bytes(self.small.get(name, parameter)))
             else:
                 digest.matrix(matrix)
             entries.append(_entry(name, tuple(parameter.shape), matrix))
@@ -124,6 +138,15 @@ def make_claim(recipe: Recipe, score: Score, float_score: Score, *, text: bytes,
     )
 
 
+def _matrix_payloads(coded: list[Coded], coder: Coder) -> Iterator[Payload]:
+    """The tables of all matrices, then the sections of each."""
+    tables, sections = pack_matrices(coded, coder=coder)
+    if tables is not None:
+        yield Payload(TABLES, *tables)
+    for matrix, parts in zip(coded, sections, strict=True):
+        yield from (Payload(f"{matrix.name}/{part}", *payload) for part, payload in parts.items())
+
+
 def plain_payload(name: str, content: bytes) -> Payload:
     """A section stored as it is, or as zstd where that is smaller."""
     frame = compress_zstd(content, _LEVEL) if content else b""
@@ -146,7 +169,9 @@ def _entry(name: str, shape: tuple[int, ...], matrix: Coded | None) -> TensorEnt
     """One tensor's line in the manifest; `matrix` is None for a small tensor."""
     if matrix is None:
         return TensorEntry(name=name, shape=shape, kind="small", rank=0, parameters={})
-    parameters = {"step": matrix.step}
+    parameters: dict[str, float] = {"step": matrix.step}
     if matrix.factors.rank:
         parameters["factor_step"] = matrix.factors.base
+    if matrix.residual is not None:
+        parameters["spread"] = matrix.spread
     return TensorEntry(name=name, shape=shape, kind="matrix", rank=matrix.factors.rank, parameters=parameters)

@@ -96,10 +96,11 @@ class Transformer(nn.Module):
         """Cosines and sines (T, head_width / 2), kept between calls of one length and device."""
         known = self._rotary
         if known is None or known[0].shape[0] != T or known[0].device != like.device:
-            half = self.shape.head_width // 2
-            frequencies = self.shape.rope_base ** (-torch.arange(half, dtype=torch.float64) / half)
-            angles = torch.outer(torch.arange(T, dtype=torch.float64), frequencies)
-            known = (angles.cos().float().to(like.device), angles.sin().float().to(like.device))
+            with torch.inference_mode(False):  # kept for later calls, which may want gradients
+                half = self.shape.head_width // 2
+                frequencies = self.shape.rope_base ** (-torch.arange(half, dtype=torch.float64) / half)
+                angles = torch.outer(torch.arange(T, dtype=torch.float64), frequencies)
+                known = (angles.cos().float().to(like.device), angles.sin().float().to(like.device))
             self._rotary = known
         return known
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from golf.artifact import Artifact, Manifest, TensorEntry, decompress_zstd
-from golf.compress.codec import Coded, Payload, Weights, decode_matrix, unpack_matrix, update_digest
+from golf.compress.codec import TABLES, Coded, Payload, Weights, decode_matrix, unpack_matrix, update_digest
+from golf.compress.conditional import Tables
 from golf.data.tokenizer import Tokenizer, load_tokenizer
 from golf.errors import DamagedFile, RecipeError
 from golf.model import Transformer, parameter_shapes
@@ -109,7 +110,11 @@ def _check_shapes(manifest: Manifest, shape: Model) -> None:
 
 def _check_sections(artifact: Artifact) -> None:
     """Refuse what no decoder would read: an artifact hides nothing."""
-    known = {"small"} | ({"tokenizer"} if artifact.manifest.tokenizer.kind != "bytes" else set())
+    known = (
+        {"small"}
+        | ({TABLES} if artifact.header.version > 1 else set())
+        | ({"tokenizer"} if artifact.manifest.tokenizer.kind != "bytes" else set())
+    )
     for tensor in artifact.manifest.tensors:
         if tensor.kind == "matrix":
             parts = TENSOR_PARTS if tensor.rank else ("scales", "residual")
@@ -144,6 +149,7 @@ def _decode_tensors(artifact: Artifact) -> dict[str, Weights]:
     """All tensors by name, float32, after the digest of their decoded content has been compared."""
     digest = ContentDigest()
     weights: dict[str, Weights] = {}
+    tables = _tables(artifact)
     small = io.BytesIO(_plain(artifact, "small"))
     for tensor in artifact.manifest.tensors:
         if tensor.kind == "small":
@@ -153,7 +159,7 @@ def _decode_tensors(artifact: Artifact) -> dict[str, Weights]:
             digest.small(content)
             weights[tensor.name] = np.frombuffer(content, dtype="<f4").reshape(tensor.shape).astype(np.float32)
         else:
-            coded = _decode_matrix(artifact, tensor)
+            coded = _decode_matrix(artifact, tensor, tables)
             digest.matrix(coded)
             weights[tensor.name] = decode_matrix(coded)
     if small.read(1):
@@ -164,22 +170,36 @@ def _decode_tensors(artifact: Artifact) -> dict[str, Weights]:
     return weights
 
 
-def _decode_matrix(artifact: Artifact, tensor: TensorEntry) -> Coded:
+def _tables(artifact: Artifact) -> Tables | None:
+    """What the conditionally coded sections share, where the file has it."""
+    if all(section.name != TABLES for section in artifact.sections):
+        return None
+    return Tables.from_bytes(_plain(artifact, TABLES), part=f"section {TABLES}")
+
+
+def _decode_matrix(artifact: Artifact, tensor: TensorEntry, tables: Tables | None) -> Coded:
     parameters = tensor.parameters
-    if set(parameters) != ({"step", "factor_step"} if tensor.rank else {"step"}):
-        raise DamagedFile("manifest", f"{tensor.name}: a matrix needs step, and factor_step beside a rank")
     sections: dict[str, Payload] = {}
     for section in artifact.sections:
         owner, _, part = section.name.partition("/")
         if owner == tensor.name:
             sections[part] = (section.codec, section.decoded_size, artifact.read(section.name))
+    wanted = {"step"} | ({"factor_step"} if tensor.rank else set())
+    if artifact.header.version > 1 and "residual" in sections:
+        wanted.add("spread")
+    if set(parameters) != wanted:
+        raise DamagedFile("manifest", f"{tensor.name} needs the parameters {', '.join(sorted(wanted))} and no other")
+    if not isinstance(spread := parameters.get("spread", 0), int):
+        raise DamagedFile("manifest", f"the spread of {tensor.name} must be an integer")
     return unpack_matrix(
         tensor.name,
         (tensor.shape[0], tensor.shape[1]),
         tensor.rank,
         step=float(parameters["step"]),
         factor_step=float(parameters.get("factor_step", 1.0)),
+        spread=spread,
         sections=sections,
+        tables=tables,
     )
 
 

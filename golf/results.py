@@ -77,6 +77,20 @@ class Ledger:
 
 
 @dataclass(frozen=True)
+class FactorsEntry:
+    """The low-rank part of one matrix; `energy` is the share of the weighted squared norm that it holds.
+
+    `saved` are the bytes that packing the matrix without it would take more at the same step (negative: fewer, at a
+    higher loss).
+    """
+
+    name: str
+    rank: int
+    energy: float
+    saved: int
+
+
+@dataclass(frozen=True)
 class PackResult:
     """A written artifact, measured as re-read from disk."""
 
@@ -92,9 +106,39 @@ class PackResult:
     loss: float
     bpb: float
     predicted_gap: float
+    training_gap: float
+    """loss of the packed model minus the float model's on training text, nats per token"""
+    rounded_training_gap: float | None
+    """the same by rounding alone at this cap; None where nothing was tuned"""
+    factors: list[FactorsEntry]
     probes: int
     seconds: dict[str, float]
     ledger: Ledger
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A pack at one size; bits a weight count the matrices alone, losses are measured as re-read from disk."""
+
+    size: int
+    bits_per_weight: float
+    loss: float
+    bpb: float
+    training_gap: float
+    tuned: bool
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a checkpoint is worth at every size; `smallest` is the file in which every weight is zero."""
+
+    run: Path
+    weights: int
+    smallest: int
+    float_loss: float
+    float_bpb: float
+    points: list[CurvePoint]
+    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)

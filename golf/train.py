@@ -332,6 +332,7 @@ def _predict(session: _Session) -> Prediction:
         (torch.from_numpy(looks.batch(i)).to(session.device) for i in range(_LOOK_WINDOWS)),
         seed=recipe.seed,
         row_smoothing=recipe.pack.row_smoothing,
+        damping=recipe.pack.damping,
     )
     small = sum(p.numel() * 4 for p in session.model.parameters() if p.ndim != 2)
     return predict(

@@ -14,7 +14,9 @@ from golf.errors import DamagedFile
 # After PNG's signature (RFC 2083, 12.11): the high bit finds 7-bit transfers, \r\n and \n find line-end conversion,
 # \x1a stops a listing on old consoles.
 MAGIC = b"\x89GOLF\r\n\x1a"
-VERSION = 1
+# The version that is written; every version since the first is read.
+VERSION = 2
+FIRST_VERSION = 1
 # A manifest of 256 layers (the most a recipe allows) with five sections a matrix takes about 1.3 MB.
 MAX_MANIFEST = 8 << 20
 # magic, version, manifest_crc32, file_size, manifest_length, manifest_size, sha256; little endian, no padding
@@ -58,6 +60,7 @@ class Header:
     a few bits of a zstd frame change nothing that it decodes to.
     """
 
+    version: int
     manifest_crc32: int
     file_size: int
     manifest_length: int
@@ -65,14 +68,16 @@ class Header:
     sha256: bytes
 
     @classmethod
-    def of(cls, body: bytes, *, manifest_length: int, manifest_size: int) -> Self:
+    def of(cls, body: bytes, *, manifest_length: int, manifest_size: int, version: int) -> Self:
         """Make the header that belongs in front of `body`, the manifest's frame and the sections."""
         crc32 = zlib.crc32(memoryview(body)[:manifest_length])
-        return cls(crc32, HEADER_SIZE + len(body), manifest_length, manifest_size, hashlib.sha256(body).digest())
+        return cls(
+            version, crc32, HEADER_SIZE + len(body), manifest_length, manifest_size, hashlib.sha256(body).digest()
+        )
 
     def to_bytes(self) -> bytes:
         """72 bytes; `parse_header` is the inverse."""
-        return _HEADER.pack(MAGIC, VERSION, *astuple(self))
+        return _HEADER.pack(MAGIC, *astuple(self))
 
 
 def parse_header(content: bytes) -> Header:
@@ -84,14 +89,12 @@ def parse_header(content: bytes) -> Header:
         raise DamagedFile("header", "not a golf artifact (the first bytes are not its magic number)")
     if len(content) < HEADER_SIZE:
         raise DamagedFile("file", f"truncated, {len(content)} of the header's {HEADER_SIZE} bytes")
-    _, version, *fields = _HEADER.unpack_from(content)
-    if version > VERSION:
-        raise DamagedFile(
-            "header", f"format version {version}; this golf reads version {VERSION}, a newer one may read it"
-        )
-    if version < VERSION:
-        raise DamagedFile("header", f"format version {version} does not exist; this golf reads version {VERSION}")
-    header = Header(*fields)
+    header = Header(*_HEADER.unpack_from(content)[1:])
+    readable = f"this golf reads versions {FIRST_VERSION} to {VERSION}"
+    if header.version > VERSION:
+        raise DamagedFile("header", f"format version {header.version}; {readable}, a newer one may read it")
+    if header.version < FIRST_VERSION:
+        raise DamagedFile("header", f"format version {header.version} does not exist; {readable}")
     _check_sizes(header, len(content))
     return header
 

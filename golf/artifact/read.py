@@ -26,7 +26,8 @@ _NONBLOCKING = getattr(os, "O_NONBLOCK", 0)
 class Artifact:
     """A file that passed every check, in memory. `path` is None when it was parsed from bytes.
 
-    Law: `assemble(artifact.manifest, artifact.payloads())` gives back the file's bytes, with the zstd that wrote it.
+    Law: `assemble(artifact.manifest, artifact.payloads(), version=artifact.header.version)` gives back the file's
+    bytes, with the zstd that wrote it.
     """
 
     path: Path | None
@@ -104,7 +105,9 @@ def _parse_body(content: bytes, header: Header, limits: Limits, path: Path | Non
         raise DamagedFile(PART, "the manifest lacks the key 'sections'")
     rows = document.pop("sections")
     manifest = manifest_from_json(document)
-    sections = sections_from_json(rows, tensors=frozenset(tensor.name for tensor in manifest.tensors))
+    sections = sections_from_json(
+        rows, tensors=frozenset(tensor.name for tensor in manifest.tensors), version=header.version
+    )
     check_tiling(sections, size=len(content) - end)
     decoded = 4 * manifest.weights + sum(section.decoded_size for section in sections)
     limits.check_decoded(decoded, file_size=len(content))

@@ -13,7 +13,8 @@ from golf.artifact.schema import PART, TENSOR_NAME, as_choice, as_integer, as_li
 from golf.artifact.zstd import check_frame
 from golf.errors import DamagedFile
 
-CODECS = ("raw", "zstd", "ans")
+# "conditional" came with version 2.
+CODECS = {1: ("raw", "zstd", "ans"), 2: ("raw", "zstd", "ans", "conditional")}
 # A section of its own ("tokenizer", "small"), or a tensor's name, a slash and one of its parts ("a.b/left").
 _NAME = re.compile(rf"[a-z][a-z0-9_]*|{TENSOR_NAME.pattern}/[a-z][a-z0-9_]*")
 _CRC32 = re.compile(r"[0-9a-f]{8}")
@@ -67,9 +68,11 @@ def tile(payloads: Sequence[Payload]) -> list[Section]:
     return sections
 
 
-def sections_from_json(value: Json, *, tensors: frozenset[str]) -> tuple[Section, ...]:
+def sections_from_json(value: Json, *, tensors: frozenset[str], version: int) -> tuple[Section, ...]:
     """Table of a manifest; raises DamagedFile for a malformed row, a name twice, or a part of an unknown tensor."""
-    sections = tuple(_section(row, f"sections[{index}]") for index, row in enumerate(as_list(value, "sections")))
+    sections = tuple(
+        _section(row, f"sections[{index}]", CODECS[version]) for index, row in enumerate(as_list(value, "sections"))
+    )
     seen: set[str] = set()
     for section in sections:
         if section.name in seen:
@@ -81,14 +84,14 @@ def sections_from_json(value: Json, *, tensors: frozenset[str]) -> tuple[Section
     return sections
 
 
-def _section(value: Json, where: str) -> Section:
+def _section(value: Json, where: str, codecs: tuple[str, ...]) -> Section:
     row = as_list(value, where)
     if len(row) != len(_COLUMNS):
         raise DamagedFile(PART, f"{where} has {len(row)} columns instead of {len(_COLUMNS)} ({', '.join(_COLUMNS)})")
     name = as_text(row[0], f"{where}.name", _NAME)
     return Section(
         name=name,
-        codec=as_choice(row[1], f"the codec of {name}", CODECS),
+        codec=as_choice(row[1], f"the codec of {name}", codecs),
         offset=as_integer(row[2], f"the offset of {name}", 0, MAX_INTEGER),
         length=as_integer(row[3], f"the length of {name}", 0, MAX_INTEGER),
         decoded_size=as_integer(row[4], f"the decoded_size of {name}", 0, MAX_INTEGER),

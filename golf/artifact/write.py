@@ -7,7 +7,7 @@ from pathlib import Path
 
 from golf import durable
 from golf.artifact.canonical import encode_canonical
-from golf.artifact.layout import Header, Limits
+from golf.artifact.layout import VERSION, Header, Limits
 from golf.artifact.manifest import Manifest
 from golf.artifact.read import parse_artifact
 from golf.artifact.sections import Payload, tile
@@ -15,7 +15,9 @@ from golf.artifact.zstd import compress_zstd
 from golf.errors import DamagedFile, UsageError
 
 
-def assemble(manifest: Manifest, payloads: Sequence[Payload], *, limits: Limits | None = None) -> bytes:
+def assemble(
+    manifest: Manifest, payloads: Sequence[Payload], *, limits: Limits | None = None, version: int = VERSION
+) -> bytes:
     """Join a whole file: header, manifest with the table of these payloads, payloads in the given order.
 
     The same arguments and zstd version give the same bytes in every process. Raises UsageError when `parse_artifact`
@@ -25,7 +27,7 @@ def assemble(manifest: Manifest, payloads: Sequence[Payload], *, limits: Limits 
     text = encode_canonical(manifest.to_json() | {"sections": sections})
     frame = compress_zstd(text)
     body = b"".join([frame, *(payload.content for payload in payloads)])
-    header = Header.of(body, manifest_length=len(frame), manifest_size=len(text))
+    header = Header.of(body, manifest_length=len(frame), manifest_size=len(text), version=version)
     content = header.to_bytes() + body
     try:
         parse_artifact(content, limits)

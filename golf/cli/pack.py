@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import click
 
 from golf.cli.options import Size, device_option, json_option
+
+if TYPE_CHECKING:
+    from golf.runs import Run
 
 
 @click.command(
@@ -17,7 +20,9 @@ from golf.cli.options import Size, device_option, json_option
 \b
   golf pack --cap 16MB
   golf pack artifacts/quickstart --cap 900kB --out small.bin
-  golf pack --cap 16_000_000 --code-bytes 52000 --json""",
+  golf pack --cap 16_000_000 --code-bytes 52000 --json
+  golf pack --cap 150kB --set pack.tune_tokens=0
+  golf pack --curve --points 12""",
 )
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option(
@@ -25,7 +30,15 @@ from golf.cli.options import Size, device_option, json_option
 )
 @click.option("--code-bytes", type=click.IntRange(min=0), help="Bytes of code counted into the cap; default: recipe's.")
 @click.option("--out", type=click.Path(path_type=Path), help="The artifact's path; default artifact.bin in the run.")
-@click.option("--low-rank", type=click.Choice(["auto", "off", "only"]), help="Override the recipe's pack.low_rank.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Change one key of the recipe's [budget], [pack] or [verify].",
+)
+@click.option("--curve", is_flag=True, help="Pack at many sizes; write curve.json and curve.png, and no artifact.")
+@click.option("--points", type=click.IntRange(2, 100), default=8, show_default=True, help="Sizes of --curve.")
 @device_option
 @json_option
 def pack(
@@ -33,23 +46,19 @@ def pack(
     cap: int | None,
     code_bytes: int | None,
     out: Path | None,
-    low_rank: Literal["auto", "off", "only"] | None,
+    settings: tuple[str, ...],
+    curve: bool,
+    points: int,
     device: str,
     as_json: bool,
 ) -> None:
     """Pack RUN (a folder, by default the newest run) into one file under the cap.
 
-    Writes artifact.bin and ledger.json: where every byte went.
+    Writes artifact.bin and ledger.json: where every byte went. With --curve it writes what the run is worth at every
+    size instead.
     """
-    from golf import durable
-    from golf.cli.options import resolve_device
-    from golf.cli.terminal import as_text, note, show, show_json, watching
     from golf.errors import UsageError
-    from golf.interrupt import listening
-    from golf.pack import pack as pack_flow
-    from golf.report import ledger_tables, pack_summary
-    from golf.results import to_json
-    from golf.runs import Run, from_here, lock, newest_run
+    from golf.runs import Run, from_here, newest_run
     from golf.workspace import find_workspace
 
     workspace = find_workspace(Path.cwd())
@@ -59,17 +68,45 @@ def pack(
     target = out or chosen.artifact
     if target.is_dir() or not target.name:
         raise UsageError(f"--out {out} is a folder; name a file")
+    if curve:
+        if cap is not None:
+            raise UsageError("--curve packs at every size; drop --cap")
+        _curve(chosen, target, points, workspace.data, code_bytes, settings, device, as_json)
+        return
     ledger_path = chosen.ledger if out is None else out.with_suffix(".ledger.json")
-    with lock(chosen), listening() as stop, watching() as observer:
+    _pack(chosen, target, ledger_path, workspace.data, cap, code_bytes, settings, device, as_json)
+
+
+def _pack(
+    run: Run,
+    target: Path,
+    ledger_path: Path,
+    cache: Path,
+    cap: int | None,
+    code_bytes: int | None,
+    settings: tuple[str, ...],
+    device: str,
+    as_json: bool,
+) -> None:
+    from golf import durable
+    from golf.cli.options import resolve_device
+    from golf.cli.terminal import as_text, note, show, show_json, watching
+    from golf.interrupt import listening
+    from golf.pack import pack as pack_flow
+    from golf.report import factor_tables, ledger_tables, pack_summary
+    from golf.results import to_json
+    from golf.runs import lock
+
+    with lock(run), listening() as stop, watching() as observer:
         result = pack_flow(
-            chosen,
+            run,
             cap=cap,
             code_bytes=code_bytes,
             out=target,
-            cache=workspace.data,
+            cache=cache,
             device=resolve_device(device),
             stop=stop,
-            low_rank=low_rank,
+            settings=settings,
             observer=observer,
         )
         durable.write_text(ledger_path, as_text(to_json(result)))
@@ -81,4 +118,44 @@ def pack(
     if as_json:
         show_json(to_json(result))
     else:
-        show([*ledger_tables(result.ledger), pack_summary(result)])
+        show([*ledger_tables(result.ledger), *factor_tables(result), pack_summary(result)])
+
+
+def _curve(
+    run: Run,
+    target: Path,
+    points: int,
+    cache: Path,
+    code_bytes: int | None,
+    settings: tuple[str, ...],
+    device: str,
+    as_json: bool,
+) -> None:
+    from golf import durable
+    from golf.cli.options import resolve_device
+    from golf.cli.terminal import as_text, note, show, show_json, watching
+    from golf.curve import curve
+    from golf.interrupt import listening
+    from golf.report import curve_png, curve_table
+    from golf.results import to_json
+    from golf.runs import lock
+
+    with lock(run), listening() as stop, watching() as observer:
+        result = curve(
+            run,
+            points=points,
+            code_bytes=code_bytes,
+            cache=cache,
+            device=resolve_device(device),
+            stop=stop,
+            settings=settings,
+            observer=observer,
+        )
+        table, picture = target.with_name("curve.json"), target.with_name("curve.png")
+        durable.write_text(table, as_text(to_json(result)))
+        durable.write_bytes(picture, curve_png(result))
+    note(f"wrote {table} and {picture}")
+    if as_json:
+        show_json(to_json(result))
+    else:
+        show([curve_table(result)])

@@ -1,7 +1,7 @@
 """Bytes to one global step: the only rate knob of a pack.
 
-Every weight's step is c / √F_ij with ONE constant c for the whole model, so bits per matrix, row and column follow by
-themselves (reverse water-filling). A smaller c means more bytes and less loss.
+Every weight's step is c / (√g_i ℓ_j) with ONE constant c for the whole model, so bits per matrix, row and column follow
+by themselves (reverse water-filling). A smaller c means more bytes and less loss.
 """
 
 from __future__ import annotations
@@ -15,10 +15,18 @@ from golf.compress.quantize import MAX_SYMBOL
 
 T = TypeVar("T")
 
-# Ratio of neighbouring c at which bisection stops: .02 % in the step is about .0003 bits a weight.
-_RATIO = 1.0002
+# A cap counts as hit when this share of it is left over, at most; and what a coder's whole words may leave anyway.
+_SPARE = 1e-4
+_WORDS = 16
+# Below this ratio of neighbouring steps only chance decides which is smaller.
+_RATIO = 1 + 1e-5
 # Doublings of c tried before all symbols must have become zero: float32 weights span 2^277.
 _MOST_DOUBLINGS = 300
+# The search is over as soon as it is close enough; this only bounds it where sizes jump.
+_MOST_PROBES = 60
+# Where sizes jump over the room, this many neighbours are tried, this far apart.
+_MOST_NUDGES = 12
+_NUDGE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -33,10 +41,15 @@ class Solution(Generic[T]):
     """whether the cap, rather than the wanted quality, decided"""
 
 
+def is_full(size: int, room: int) -> bool:
+    """Whether a pack of `size` bytes leaves nothing worth filling."""
+    return room - size <= max(_SPARE * room, _WORDS)
+
+
 def finest_scale(weights: int, gap: float) -> float:
     """The c at which rounding is predicted to cost `gap` nats per token: n · c² / 12 / 2 = gap.
 
-    Steps are c / √F, so every weight's predicted loss is ½ F Δ² / 12 = c² / 24, whatever its sensitivity.
+    A weighted error is uniform within a step c, so every weight's predicted loss is c² / 24, whatever its sensitivity.
     """
     return math.sqrt(24 * gap / weights)
 
@@ -46,32 +59,64 @@ def least_scale(norm: float) -> float:
     return norm / MAX_SYMBOL
 
 
-def solve(build: Callable[[float], tuple[int, T]], *, room: int, finest: float) -> Solution[T] | int:
+def bit_price(scale: float) -> float:
+    """The loss (nats per token) that a bit is worth at the global step c: -dD/dR = 2 ln 2 D, D = c² / 24 a weight."""
+    return 2 * math.log(2) * scale**2 / 24
+
+
+def solve(build: Callable[[float], tuple[int, T]], *, room: int, finest: float, weights: int) -> Solution[T] | int:
     """The smallest c ≥ `finest` whose pack fits in `room` bytes; else the smallest size reached, as an int.
 
     `build(c)` returns the real size and whatever it built. Sizes fall as c grows, but for single bytes of noise, so
-    the pack returned is always one that was measured to fit.
+    the pack returned is always one that was measured to fit. The search interpolates: doubling c saves about a bit for
+    each of the `weights` at high rates, and less at low ones.
     """
     size, packed = build(finest)
     if size <= room:
         return Solution(finest, size, packed, 1, binding=False)
-    low, high, probes, smallest = finest, finest, 1, size
-    best: Solution[T] | None = None
-    while best is None:
-        low, high = high, high * 2
+    probes, low, low_size, smallest = 1, finest, size, size
+    # where the bits over the room would be gone if each weight lost as many
+    high = finest * 2.0 ** min(_MOST_DOUBLINGS, max(0.01, 8 * (size - room) / weights))
+    while True:
         size, packed = build(high)
         probes += 1
         if size <= room:
-            best = Solution(high, size, packed, probes, binding=True)
-        elif (probes > 8 and size >= smallest) or probes > _MOST_DOUBLINGS:
+            break
+        if (probes > 8 and size >= smallest) or probes > _MOST_DOUBLINGS:
             return min(size, smallest)
-        smallest = min(smallest, size)
-    while high / low > _RATIO and room - best.size > 0:
-        middle = math.sqrt(low * high)
+        low, low_size, smallest = high, size, min(smallest, size)
+        high *= 1.3 if probes < 4 else 2
+    best = Solution(high, size, packed, probes, binding=True)
+    while not is_full(best.size, room) and best.scale / low > _RATIO and probes < _MOST_PROBES:
+        middle = _between(low, low_size, best, room, halve=probes % 3 == 0)
         size, packed = build(middle)
         probes += 1
         if size <= room:
-            high, best = middle, Solution(middle, size, packed, probes, binding=True)
+            best = Solution(middle, size, packed, probes, binding=True)
         else:
-            low = middle
+            low, low_size = middle, size
+    return _nudged(build, best, room, probes)
+
+
+def _nudged(build: Callable[[float], tuple[int, T]], best: Solution[T], room: int, probes: int) -> Solution[T]:
+    """The pack among neighbouring steps that fills the room best.
+
+    Feedback makes symbols, and so sizes, jump by up to .1 % between steps that hardly differ.
+    """
+    start = best.scale
+    for nudge in range(1, _MOST_NUDGES + 1):
+        if is_full(best.size, room):
+            break
+        scale = start * (1 - nudge * _NUDGE)
+        size, packed = build(scale)
+        probes += 1
+        if best.size < size <= room:
+            best = Solution(scale, size, packed, probes, binding=True)
     return Solution(best.scale, best.size, best.packed, probes, binding=True)
+
+
+def _between(low: float, low_size: int, best: Solution[T], room: int, *, halve: bool) -> float:
+    """The step at which `room` lies on the line through two sizes; now and then the middle, for safety."""
+    wanted = room - _SPARE * room / 2
+    share = 0.5 if halve else (low_size - wanted) / max(low_size - best.size, 1)
+    return low * (best.scale / low) ** min(0.98, max(0.02, share))

@@ -68,7 +68,7 @@ def predict(
     wanted, gap = size_at(finest)
     size = wanted
     if wanted > room:
-        solution = solve(size_at, room=room, finest=finest)
+        solution = solve(size_at, room=room, finest=finest, weights=weights)
         size, gap = (solution, math.inf) if isinstance(solution, int) else (solution.size, solution.packed)
     return Prediction(size, wanted, max(0, size - overhead) * 8 / weights, gap)
 

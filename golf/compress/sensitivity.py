@@ -1,34 +1,47 @@
-"""How much the loss minds a change of each weight: the diagonal of the Fisher matrix, row by column.
+"""How much the loss minds an error in each matrix: what its inputs look like, and how much each output matters.
 
-Near a trained model  ΔL ≈ ½ Σ_ij F_ij (Ŵ_ij - W_ij)²  with F = E[(∂ log p / ∂W)²], the targets drawn from the model
-itself (the true Fisher; arXiv:1905.12558 says why not the data's own). F_ij is kept as rows_i · columns_j.
+Near a trained model an error E = Ŵ - W of a matrix costs  ΔL ≈ ½ Σ_i rows_i · e_i H e_iᵀ  (e_i the rows of E): the
+Fisher matrix of y = W x, kept as a Kronecker product (K-FAC, arXiv:1503.05671). H sums x xᵀ over tokens, each weighted
+with the squared gradient at its output, since tokens that nothing depends on need no care. Targets are drawn from the
+model itself (the true Fisher; arXiv:1905.12558 says why not the data's own).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from golf.errors import Diverged
 from golf.model import Transformer
 
-# A dead column or row must still get a finite step: it counts as at least this share of its tensor's mean.
-_FLOOR = 1e-3
+# A dead row must still get a finite step: it counts as at least this share of its tensor's mean.
+_ROW_FLOOR = 1e-3
 # And a tensor that the calibration text never touched, as this share of the mean tensor.
 _TENSOR_FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """F_ij ≈ rows_i · columns_j, in nats per token per squared change of the weight; float64, all positive."""
+    """Loss per squared error of a matrix (M, N): `rows` (M,) in nats per token, and `metric` (N, N), both float64.
+
+    All rows are positive, the metric is positive definite with a mean diagonal of 1. The Fisher information of
+    weight (i, j) alone is rows_i · metric_jj.
+    """
 
     rows: NDArray[np.float64]
-    columns: NDArray[np.float64]
+    metric: NDArray[np.float64]
+
+    def cost(self, error: NDArray[np.float64]) -> float:
+        """Predicted loss increase, nats per token, of an error (M, N) of the weights."""
+        return float(0.5 * ((error @ self.metric) * error * self.rows[:, None]).sum())
 
 
 def measure(
@@ -37,34 +50,68 @@ def measure(
     *,
     seed: int,
     row_smoothing: float,
+    damping: float,
     stop: Callable[[], None] | None = None,
 ) -> dict[str, Sensitivity]:
-    """Sensitivities of every matrix of `model`, from text windows (1, T+1) int64 of the TRAINING split.
+    """Sensitivities of every matrix of `model`, from batches of windows (B, T+1) int64 of the TRAINING split.
 
-    One backward pass a window: the scores of different positions are uncorrelated given the model's own targets, so
-    the square of their sum is an unbiased sample of the Fisher diagonal's sum. Raises Diverged, naming the tensor,
-    when a gradient is not finite.
+    `row_smoothing` mixes the tensor's mean into every row, `damping` adds that share of the mean diagonal to H (so text
+    of fewer tokens than columns works). Raises Diverged, naming the tensor, when a gradient is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
-    matrices = {name: p for name, p in model.named_parameters() if p.ndim == 2}
-    rows = {name: torch.zeros(p.shape[0], dtype=torch.float64) for name, p in matrices.items()}
-    columns = {name: torch.zeros(p.shape[1], dtype=torch.float64) for name, p in matrices.items()}
+    sums = {name: _Sums(p) for name, p in model.named_parameters() if p.ndim == 2}
     tokens = 0
     for window in windows:
         if stop is not None:
             stop()
-        loss = _sampled_loss(model, window, generator)
-        gradients = torch.autograd.grad(loss, list(matrices.values()))
-        for name, gradient in zip(matrices, gradients, strict=True):
-            energy = gradient.double().square().cpu()
-            rows[name] += energy.sum(1)
-            columns[name] += energy.sum(0)
+        with _Watch({id(p): sums[name] for name, p in model.named_parameters() if name in sums}):
+            loss = _sampled_loss(model, window, generator)
+        loss.backward()  # type: ignore[no-untyped-call]
+        model.zero_grad(set_to_none=True)
         tokens += window.numel() - len(window)
-    return _separate(rows, columns, tokens, row_smoothing)
+    return _finish(sums, max(tokens, 1), row_smoothing, damping)
+
+
+class _Sums:
+    """Running sums over tokens for one matrix (M, N); a matrix used twice (the tied embedding) adds up both uses."""
+
+    def __init__(self, parameter: Tensor) -> None:
+        M, N = parameter.shape
+        self.rows = torch.zeros(M, dtype=torch.float64, device=parameter.device)
+        self.metric = torch.zeros(N, N, dtype=torch.float64, device=parameter.device)
+
+    def product(self, x: Tensor, gradient: Tensor) -> None:
+        """One use as y = W x: inputs x (tokens, N), gradient at y (tokens, M)."""
+        weight = gradient.square().sum(1, keepdim=True)
+        self.metric += (x.T @ (x * weight)).double()
+        self.rows += (gradient.square() * x.square().sum(1, keepdim=True)).double().sum(0)
+
+    def lookup(self, tokens: Tensor, gradient: Tensor) -> None:
+        """One use as a table: row tokens[t] was read, gradient (tokens, N) at what was read."""
+        self.metric += (gradient.T @ gradient).double()
+        self.rows.index_add_(0, tokens, gradient.square().sum(1).double())
+
+
+class _Watch(TorchFunctionMode):
+    """While active, every product with and every lookup in a watched matrix feeds its sums on the way back."""
+
+    def __init__(self, watched: dict[int, _Sums]) -> None:
+        super().__init__()
+        self._watched = watched
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is F.linear and (sums := self._watched.get(id(args[1]))) is not None:
+            x = args[0].detach().flatten(0, -2).float()
+            result.register_hook(lambda g: sums.product(x, g.flatten(0, -2).float()))
+        elif func is F.embedding and (sums := self._watched.get(id(args[1]))) is not None:
+            tokens = args[0].flatten()
+            result.register_hook(lambda g: sums.lookup(tokens, g.flatten(0, -2).float()))
+        return result
 
 
 def _sampled_loss(model: Transformer, window: Tensor, generator: torch.Generator) -> Tensor:
-    """Sum of -log p over targets sampled from the model's own predictions for window (1, T+1)."""
+    """Sum of -log p over targets sampled from the model's own predictions for windows (B, T+1)."""
     log_p = torch.log_softmax(model(window[:, :-1]).flatten(0, 1), dim=-1)
     if not bool(torch.isfinite(log_p.detach()).all()):
         raise Diverged("the model's predictions on the calibration text are not finite; it cannot be packed")
@@ -72,27 +119,35 @@ def _sampled_loss(model: Transformer, window: Tensor, generator: torch.Generator
     return -log_p.gather(1, targets).sum()
 
 
-def _separate(
-    rows: dict[str, Tensor], columns: dict[str, Tensor], tokens: int, row_smoothing: float
-) -> dict[str, Sensitivity]:
-    """Row and column sums of squared gradients → the rank-one fit rows_i · columns_j per token."""
-    totals = {name: float(sums.sum()) / max(tokens, 1) for name, sums in rows.items()}
+def _finish(sums: dict[str, _Sums], tokens: int, row_smoothing: float, damping: float) -> dict[str, Sensitivity]:
+    """Sums over tokens → sensitivities; both sums of a matrix add up to the same total, E |gradient|² |x|²."""
+    totals = {name: float(each.rows.sum()) / tokens for name, each in sums.items()}
     for name, total in totals.items():
         if not np.isfinite(total):
             raise Diverged(f"{name}: the calibration gradient is not finite; the checkpoint cannot be packed")
-    means = {name: totals[name] / (len(rows[name]) * len(columns[name])) for name in totals}
+    means = {name: totals[name] / sums[name].rows.numel() / len(sums[name].metric) for name in totals}
     least = max(means.values()) * _TENSOR_FLOOR or 1.0
-    result = {}
-    for name, mean in means.items():
-        row_shape = _relative(rows[name].numpy(), smoothing=row_smoothing)
-        column_shape = _relative(columns[name].numpy(), smoothing=0.0)
-        result[name] = Sensitivity(row_shape * max(mean, least), column_shape)
-    return result
+    return {
+        name: Sensitivity(
+            rows=_smooth(each.rows.cpu().numpy(), row_smoothing) * max(means[name], least),
+            metric=_damped(each.metric.cpu().numpy(), damping),
+        )
+        for name, each in sums.items()
+    }
 
 
-def _relative(sums: NDArray[np.float64], *, smoothing: float) -> NDArray[np.float64]:
+def _smooth(sums: NDArray[np.float64], smoothing: float) -> NDArray[np.float64]:
     """Sums over their mean, mixed with that mean by `smoothing`, floored; all ones where nothing was measured."""
     mean = sums.mean()
     if mean == 0:
         return np.ones_like(sums)
-    return np.maximum((1 - smoothing) * sums / mean + smoothing, _FLOOR)
+    return np.maximum((1 - smoothing) * sums / mean + smoothing, _ROW_FLOOR)
+
+
+def _damped(metric: NDArray[np.float64], damping: float) -> NDArray[np.float64]:
+    """A sum of outer products as a positive definite matrix of mean diagonal 1; the identity where nothing came in."""
+    identity = np.eye(len(metric))
+    mean = np.trace(metric) / len(metric)
+    if mean == 0:
+        return identity
+    return ((metric + metric.T) / (2 * mean) + damping * identity) / (1 + damping)

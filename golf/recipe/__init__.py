@@ -1,6 +1,6 @@
 """The recipe: WHAT is made, as frozen, validated values. Loads in milliseconds, without torch."""
 
-from golf.recipe.load import find_recipe, load_recipe, parse_recipe, recipe_from_dict, recipe_to_toml
+from golf.recipe.load import change_recipe, find_recipe, load_recipe, parse_recipe, recipe_from_dict, recipe_to_toml
 from golf.recipe.sections import (
     Budget,
     Data,
@@ -25,6 +25,7 @@ __all__ = [
     "Tokenizer",
     "Train",
     "Verify",
+    "change_recipe",
     "find_recipe",
     "load_recipe",
     "parse_recipe",

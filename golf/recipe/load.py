@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,20 @@ def read_limited(path: Path) -> bytes:
 
 def parse_recipe(content: bytes, *, source: str, settings: Iterable[str] = ()) -> Recipe:
     """Validate the TOML in `content`; `source` opens the address of every mistake that no setting made."""
-    document = read_toml(content, source=source)
+    return _validated(read_toml(content, source=source), source=source, settings=settings)
+
+
+def change_recipe(recipe: Recipe, settings: Iterable[str], *, sections: Collection[str], source: str) -> Recipe:
+    """Lay `section.key=value` settings over a recipe; RecipeError for a setting outside `sections`, too."""
+    settings = tuple(settings)
+    allowed = ", ".join(f"[{section}]" for section in sections)
+    if misplaced := [s for s in settings if s.partition(".")[0].strip() not in sections]:
+        raise RecipeError([f"--set {printable(s)}: only {allowed} can change now" for s in misplaced])
+    return _validated(recipe.model_dump(mode="json", exclude_none=True), source=source, settings=settings)
+
+
+def _validated(document: dict[str, Any], *, source: str, settings: Iterable[str]) -> Recipe:
+    """Lay settings over a document and report all mistakes of both at once."""
     origins: dict[Address, str] = {}
     mistakes = [mistake for setting in settings if (mistake := _lay_over(document, setting, origins))]
     try:

@@ -191,7 +191,14 @@ class Pack(Section):
     """`[pack]`: how weights become bytes."""
 
     calibration_tokens: int = Field(32_768, ge=2, le=1 << 32, description="TRAINING tokens that measure sensitivity")
-    row_smoothing: Fraction = Field(0.5, description="share of the tensor's mean in each row's sensitivity")
+    row_smoothing: Fraction = Field(0.2, description="share of the tensor's mean in each row's sensitivity")
+    damping: float = Field(
+        0.01, gt=0, le=1, description="share of the mean diagonal added to the second moments of a matrix's inputs"
+    )
+    tune_tokens: int = Field(
+        262_144, ge=0, le=1 << 40, description="TRAINING tokens on which symbols are tuned after rounding; 0: none"
+    )
+    tune_batch_tokens: int = Field(2048, ge=2, le=1 << 32, description="tokens of one step of tuning")
     target_gap: float = Field(
         5e-4, gt=0, le=10, description="predicted loss gap, nats per token, below which more bytes are not spent"
     )

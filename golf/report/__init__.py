@@ -1,12 +1,16 @@
 """Results as tables for people. Computes nothing: every figure comes from the result it shows."""
 
+from golf.report.curve import curve_png, curve_table
 from golf.report.inspection import inspection_table
-from golf.report.ledger import ledger_tables, pack_summary
+from golf.report.ledger import factor_tables, ledger_tables, pack_summary
 from golf.report.plan import plan_tables
 from golf.report.training import training_table
 from golf.report.verdict import verdict_table
 
 __all__ = [
+    "curve_png",
+    "curve_table",
+    "factor_tables",
     "inspection_table",
     "ledger_tables",
     "pack_summary",

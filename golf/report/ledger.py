@@ -19,9 +19,29 @@ def pack_summary(result: PackResult) -> Table:
     made.add_row(
         "loss gap", f"{result.loss - result.float_loss:+.4f} nats per token, {result.predicted_gap:.4f} predicted"
     )
+    if result.rounded_training_gap is not None:
+        kept = "tuned" if result.training_gap < result.rounded_training_gap else "tuning did not help"
+        made.add_row(
+            "on training text",
+            f"{result.training_gap:+.4f} {kept}, {result.rounded_training_gap:+.4f} by rounding alone",
+        )
+    if result.factors:
+        ranks = sum(entry.rank for entry in result.factors)
+        saved = sum(entry.saved for entry in result.factors)
+        made.add_row("low rank", f"{ranks} terms in {len(result.factors)} matrices save {saved:,} bytes at this step")
     tried = f"{result.probes} packs tried" if result.probes > 1 else "the first pack fits"
     made.add_row("time", f"{sum(result.seconds.values()):.1f} s, {tried}")
     return made
+
+
+def factor_tables(result: PackResult) -> list[Table]:
+    """What every low-rank part holds, and what it saved against rank 0 at the same step; nothing without factors."""
+    if not result.factors:
+        return []
+    made = table("low-rank factors", "matrix", "rank", "energy", "bytes saved")
+    for entry in result.factors:
+        made.add_row(entry.name, str(entry.rank), percent(entry.energy, 1.0), f"{entry.saved:,}")
+    return [made]
 
 
 def ledger_tables(ledger: Ledger) -> list[Table]:

@@ -1,0 +1,64 @@
+"""How well random caps are met: `python -m benchmarks.caps RUN --json FILE [--count 50]`.
+
+Caps are drawn log-uniformly between the smallest reachable size and the roomy end. Every one must be met, never passed,
+with at most .05 % (or 24 bytes, a coder's whole words) left over; the command ends with status 1 where one is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from golf.fit import fit, smallest_size
+from golf.interrupt import listening
+from golf.observer import Observer
+from golf.pack import make_draft
+from golf.runs import Run
+from golf.source import load_source
+from golf.workspace import find_workspace
+
+
+def main() -> None:
+    """Draw, pack, hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
+    arguments = parser.parse_args()
+    with listening() as stop:
+        source = load_source(
+            Run(arguments.run),
+            cache=find_workspace(Path.cwd()).data,
+            device=torch.device("cpu"),
+            stop=stop,
+            observer=Observer(),
+            budget={},
+            settings=["verify.tokens=2048", *arguments.settings],
+        )
+    draft = make_draft(source, source.prepared(), source.score(source.model))
+    low, high = smallest_size(draft) + 64, fit(draft, source, room=1 << 50).solution.size
+    rows = []
+    for room in (
+        np.exp(np.random.default_rng(0).uniform(np.log(low), np.log(high), arguments.count)).astype(int).tolist()
+    ):
+        started = time.monotonic()
+        solution = fit(draft, source, room=room).solution
+        left = room - solution.size
+        met = 0 <= left <= max(0.0005 * room, 24)
+        rows.append({"room": room, "left": left, "probes": solution.probes, "met": met})
+        rows[-1]["seconds"] = round(time.monotonic() - started, 2)
+        print(rows[-1], flush=True)
+    arguments.json.write_text(json.dumps({"smallest": low - 64, "roomy": high, "rows": rows}, indent=1))
+    print(f"{sum(row['met'] for row in rows)} of {len(rows)} met")
+    sys.exit(not all(row["met"] for row in rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""golf's packer beside the field's, on the same checkpoint, at the same bytes, in one run.
+
+    python -m benchmarks.packers RUN... --json FILE [--plot FILE] [--rates 1,1.3,1.6,2,2.5,3.5]
+
+Losses are those of the first validation tokens (--tokens), which no packer saw; every packer calibrates on the same
+TRAINING windows. The reference's k is searched for each rate, for several ratios of the embedding's step to the
+others', and the best on validation counts; golf is then packed to that file's exact bytes. Rates are bits a weight of
+the whole file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.rivals import Rival, gptq, hessians, int8_zlib, whitened_svd
+from golf.artifact import compress_zstd
+from golf.compress.codec import Prepared
+from golf.draft import Draft, as_bytes
+from golf.errors import CapError
+from golf.fit import fit
+from golf.interrupt import listening
+from golf.model import Transformer
+from golf.observer import Observer
+from golf.pack import make_draft, measured
+from golf.runs import Run
+from golf.source import CALIBRATION, Source, load_source
+from golf.workspace import find_workspace
+
+# The embedding's step over the others': the record's (20 / 127 over 12.85 / 31), and coarser.
+_EMBEDDING_STEPS = (0.38, 0.7)
+_CLAIM = 16
+
+
+def compare(run: Path, *, rates: list[float], tokens: int, settings: list[str], zpaq: bool) -> list[dict[str, Any]]:
+    """Rows {checkpoint, method, bytes, bits_per_weight, val_loss, gap, seconds} of one run's checkpoint."""
+    with listening() as stop:
+        source = load_source(
+            Run(run),
+            cache=find_workspace(Path.cwd()).data,
+            device=torch.device("cpu"),
+            stop=stop,
+            observer=Observer(),
+            budget={},
+            settings=[f"verify.tokens={tokens}", *settings],
+        )
+        return _Comparison(source, run, zpaq).rows(rates)
+
+
+class _Comparison:
+    def __init__(self, source: Source, run: Path, zpaq: bool) -> None:
+        self.source, self.name, self.out, self.zpaq = source, run.name, run / "compared.bin", zpaq
+        self.count = sum(p.numel() for p in source.model.parameters() if p.ndim == 2)
+        small = b"".join(as_bytes(p) for p in source.model.parameters() if p.ndim != 2)
+        self.extra = compress_zstd(small + source.data.tokenizer.serialized, 19)
+        self.calibration = source.recipe.pack.calibration_tokens
+        self.float_score = source.score(source.model)
+        self.float_loss = self.float_score.loss
+        self.table: list[dict[str, Any]] = []
+
+    def rows(self, rates: list[float]) -> list[dict[str, Any]]:
+        started = time.monotonic()
+        prepared = self.source.prepared()
+        seconds = time.monotonic() - started
+        self._limit(prepared)
+        hessian = hessians(
+            self.source.model, self.source.windows(self.calibration, batch_tokens=4096, purpose=CALIBRATION)
+        )
+        self._rival("int8 + zlib", int8_zlib(self.source.model, self.extra), 0.0)
+        for share in (0.1, 0.2, 0.35, 0.5, 0.8):
+            started = time.monotonic()
+            rival = whitened_svd(self.source.model, hessian, share=share, extra=self.extra)
+            self._rival("whitened SVD + int8", rival, time.monotonic() - started)
+        draft = make_draft(self.source, prepared, self.float_score)
+        for rate in sorted(rates, reverse=True):
+            size = self._gptq_at(rate, hessian)
+            for method, tuned in (("golf, rounding alone", False), ("golf", True)):
+                self._golf(method, draft, size, tuned=tuned, calibration=seconds)
+        return self.table
+
+    def _gptq_at(self, rate: float, hessian: dict[str, Any]) -> int:
+        """The reference's best file of about this rate; returns its bytes."""
+        wanted, best = rate * self.count / 8, None
+        for ratio in _EMBEDDING_STEPS:
+            started = time.monotonic()
+            rival = _search(
+                lambda step, r=ratio: gptq(  # type: ignore[misc]
+                    self.source.model, hessian, k=31 * step, embedding_k=127 * step * r, extra=self.extra
+                ),
+                wanted,
+            )
+            loss = self._loss(rival)
+            if best is None or loss < best[0]:
+                best = (loss, rival, ratio, time.monotonic() - started)
+        assert best is not None
+        loss, rival, ratio, seconds = best
+        self._add(f"GPTQ int6 + brotli (embedding x {ratio})", rival.bytes["brotli"], loss, seconds)
+        if self.zpaq:
+            with_zpaq = gptq(
+                self.source.model,
+                hessian,
+                k=31 * rival.step,
+                embedding_k=127 * rival.step * ratio,
+                extra=self.extra,
+                zpaq=True,
+            )
+            if "zpaq" in with_zpaq.bytes:
+                self._add("GPTQ int6 + ZPAQ", with_zpaq.bytes["zpaq"], loss, seconds)
+        return rival.bytes["brotli"]
+
+    def _golf(self, method: str, draft: Draft, size: int, *, tuned: bool, calibration: float) -> None:
+        started = time.monotonic()
+        source, plain = self.source, draft
+        if not tuned:
+            changed = {"tune_tokens": 0, "low_rank": "off"}
+            section = source.recipe.pack.model_copy(update=changed)
+            source = replace(source, recipe=source.recipe.model_copy(update={"pack": section}))
+            plain = replace(draft, recipe=source.recipe)
+        try:
+            fitted = fit(plain, source, room=size - _CLAIM)
+        except CapError:
+            return
+        score = measured(fitted.solution.packed, source, self.out)
+        self._add(method, fitted.solution.size, score.loss, calibration + time.monotonic() - started)
+
+    def _limit(self, prepared: list[Prepared]) -> None:
+        """The rate-distortion limit of Gaussian weights under the same Fisher matrix: reverse water-filling."""
+        variances = []
+        for each in prepared:
+            weights = each.scaled * each.steps.relative() * each.base
+            spread = float(np.square(weights, dtype=np.float64).mean())
+            levels = np.linalg.eigvalsh(each.sensitivity.metric)
+            variances.append(np.outer(each.sensitivity.rows, levels).ravel() * spread)
+        every = np.concatenate(variances)
+        for water in np.geomspace(every.max(), np.quantile(every, 0.3) * 1e-4, 40):
+            bits = float(0.5 * np.log2(np.maximum(every / water, 1)).sum())
+            gap = float(0.5 * np.minimum(every, water).sum())
+            if bits / self.count < 8 and gap < 3:
+                self._add("limit", round(bits / 8), self.float_loss + gap, 0.0)
+
+    def _rival(self, method: str, rival: Rival, seconds: float) -> None:
+        loss = self._loss(rival)
+        for size in rival.bytes.values():
+            self._add(method, size, loss, seconds)
+
+    def _loss(self, rival: Rival) -> float:
+        model = Transformer(self.source.model.shape, self.source.model.vocab_size)
+        weights = {n: p.detach() for n, p in self.source.model.named_parameters()}
+        model.load_state_dict(
+            weights | {n: torch.from_numpy(np.ascontiguousarray(w)) for n, w in rival.weights.items()}
+        )
+        return self.source.score(model).loss
+
+    def _add(self, method: str, size: int, loss: float, seconds: float) -> None:
+        row = {
+            "checkpoint": self.name,
+            "method": method,
+            "bytes": size,
+            "bits_per_weight": 8 * size / self.count,
+            "val_loss": loss,
+            "gap": loss - self.float_loss,
+            "seconds": round(seconds, 1),
+        }
+        self.table.append(row)
+        if method != "limit":
+            print("  ".join(f"{v:.4f}" if isinstance(v, float) else f"{v!s:40.40}" for v in row.values()), flush=True)
+
+
+def _search(build: Callable[[float], Rival], wanted: float) -> Rival:
+    """The rival whose brotli size is within .5 % of `wanted`, by its step in standard deviations."""
+    low, high, step = 0.02, 12.0, 1.0
+    for _ in range(14):
+        rival = build(step)
+        size = rival.bytes["brotli"]
+        if abs(size / wanted - 1) < 0.005:
+            break
+        low, high = (step, high) if size > wanted else (low, step)
+        # a bit a weight is a doubling of the step
+        guess = step * 2.0 ** max(-1.0, min(1.0, (size / wanted - 1) * 2))
+        step = guess if low < guess < high else math.sqrt(low * high)
+    return rival
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Loss gap against bits a weight, one panel a checkpoint."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = sorted({row["checkpoint"] for row in rows})
+    figure, panels = plt.subplots(1, len(names), figsize=(5.5 * len(names), 4.5), squeeze=False, sharey=True)
+    for name, panel in zip(names, panels[0], strict=True):
+        own = [row for row in rows if row["checkpoint"] == name and row["gap"] > 0]
+        for method in sorted({row["method"].split(" (")[0] for row in own}):
+            points = sorted((r["bits_per_weight"], r["gap"]) for r in own if r["method"].split(" (")[0] == method)
+            style = "k:" if method == "limit" else "o-"
+            panel.plot(*zip(*points, strict=True), style, label=method, markersize=4)
+        panel.set(title=name, xlabel="bits per weight, whole file", yscale="log", xlim=(0, 6), ylim=(1e-4, 4))
+        panel.grid(alpha=0.3)
+    panels[0][0].set_ylabel("loss gap to the float model, nats per token")
+    panels[0][-1].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Compare, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--rates", default="1,1.3,1.6,2,2.5,3.5")
+    parser.add_argument("--tokens", type=int, default=32_768, help="validation tokens that are scored")
+    parser.add_argument("--zpaq", action="store_true", help="also compress the reference with lrzip -z")
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
+    arguments = parser.parse_args()
+    rates = [float(rate) for rate in arguments.rates.split(",")]
+    rows: list[dict[str, Any]] = []
+    for run in arguments.runs:
+        rows += compare(run, rates=rates, tokens=arguments.tokens, settings=arguments.settings, zpaq=arguments.zpaq)
+        document = {"date": date.today().isoformat(), "threads": torch.get_num_threads(), "rows": rows}
+        arguments.json.write_text(json.dumps(document, indent=1))
+    if arguments.plot:
+        plot(rows, arguments.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Rounding one column after another, each taking the errors of those before it into account.
+
+With H = C Cᵀ (Cholesky, C lower triangular) the cost  e H eᵀ = |e C|²  of a row's error e is a sum over columns, and
+column j of e C depends on the errors of columns j, j+1, ... alone. So columns are rounded from the last to the first,
+each to the grid point nearest to  w_j - Σ_{k>j} e_k C_kj / C_jj.  This is Babai's nearest plane, and GPTQ
+(arXiv:2210.17323, arXiv:2507.18553). What is left of column j costs (C_jj · rounding error)²: C_jj is its weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+# Columns whose errors are gathered before they reach the columns further on, as one matrix product.
+_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """How the columns of a matrix depend on one another, given its metric C Cᵀ.
+
+    `weights` (N,) float64 is the diagonal of C; `spread` (N, N) float32 is C_kk (C⁻¹)_kj: what a rounding error of
+    column k adds to the target of column j < k.
+    """
+
+    weights: NDArray[np.float64]
+    spread: NDArray[np.float32]
+
+    def scaled(self, columns: NDArray[np.float64]) -> NDArray[np.float32]:
+        """`spread` for columns that are expressed in units of `columns` (N,)."""
+        return (self.spread * (columns[:, None] / columns[None, :])).astype(np.float32)
+
+
+def feedback(metric: NDArray[np.float64]) -> Feedback:
+    """Feedback of a positive definite metric (N, N)."""
+    lower = torch.linalg.cholesky(torch.from_numpy(metric))
+    weights = lower.diagonal()
+    identity = torch.eye(len(metric), dtype=torch.float64)
+    inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
+    return Feedback(weights.numpy().copy(), (weights[:, None] * inverse).float().numpy())
+
+
+def round_columns(
+    values: NDArray[np.float32], spread: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Values (M, N) in units of their steps → (integers, targets that were rounded to them), both (M, N) float32.
+
+    `spread` (N, N) is in the same units. Only what lies below its diagonal is used.
+    """
+    ahead = torch.from_numpy(np.ascontiguousarray(values.T))  # (N, M): columns lie together
+    ahead = ahead.clone()
+    matrix = torch.from_numpy(spread)
+    targets, rounded = torch.empty_like(ahead), torch.empty_like(ahead)
+    for end in range(len(ahead), 0, -_BLOCK):
+        start = max(0, end - _BLOCK)
+        errors = _round_block(ahead[start:end], matrix[start:end, start:end], rounded[start:end])
+        targets[start:end] = ahead[start:end]
+        ahead[:start] += matrix[start:end, :start].T @ errors
+    return np.ascontiguousarray(rounded.numpy().T), np.ascontiguousarray(targets.numpy().T)
+
+
+def _round_block(ahead: Tensor, spread: Tensor, rounded: Tensor) -> Tensor:
+    """Round the columns of one block (n, M) in place, the last first; returns their errors (n, M)."""
+    errors = torch.empty_like(ahead)
+    for column in range(len(ahead) - 1, -1, -1):
+        torch.round(ahead[column], out=rounded[column])
+        torch.sub(rounded[column], ahead[column], out=errors[column])
+        ahead[:column].addr_(spread[column, :column], errors[column])
+    return errors

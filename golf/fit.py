@@ -1,0 +1,171 @@
+"""The finest pack under a cap: solved for its step, tuned at that step, and solved again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from golf.compress.allocate import Solution, finest_scale, is_full, least_scale, solve
+from golf.compress.tune import tune
+from golf.draft import Draft, Packed
+from golf.errors import CapError
+from golf.source import LOOKS, TUNING, Source
+
+# A global step beyond which every symbol is zero, and which float32 still holds.
+_ENDLESS = 1e30
+# Windows of TRAINING text on which packs are compared with the float model.
+_LOOK_TOKENS = 16_384
+_LOOK_BATCH = 2048
+# Halvings of the step beyond the one whose predicted gap is small enough, until the measured gap is so too.
+_MOST_REFINEMENTS = 8
+# Tuning takes bits away; it starts from a pack that is this much over the room, and then about fills it.
+_TUNING_EXCESS = 1.02
+# Tokens times gap (nats per token) over weights below which tuning lost (.0015) and above which it won (.011, .013):
+# 3 M parameters at 2 bits on 131,072 tokens, .6 M at 2.6 bits on 262,144, 3 M at 1 bit (docs/log.md).
+_LEAST_SIGNAL = 0.004
+# Around the step that was tuned for, the tuned pack is solved for within this ratio, then further.
+_REFIT = 0.95
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A draft and the solution of it that was chosen. Gaps are in nats per token on training text.
+
+    `rounded_gap` is that of rounding alone at the same cap; None where nothing was tuned.
+    """
+
+    draft: Draft
+    solution: Solution[Packed]
+    gap: float
+    rounded_gap: float | None
+
+
+def fit(draft: Draft, source: Source, *, room: int) -> Fit:
+    """The best pack of `draft` within `room` bytes that still pays; CapError with the smallest reachable size."""
+    draft, solution, gap = _with_or_without_factors(draft, source, room)
+    # without a cap that binds, the gap is small already
+    if not solution.binding or not _tuning_pays(source.recipe.pack.tune_tokens, gap, draft.weights):
+        return Fit(draft, solution, gap, None)
+    tuned = _tuned(draft, source, solution, room)
+    refitted = refit(tuned, room=room, scale=solution.scale)
+    tuned_gap = training_gap(tuned, refitted.packed, source)
+    if tuned_gap < gap:
+        return Fit(tuned, refitted, tuned_gap, gap)
+    return Fit(draft, solution, gap, gap)
+
+
+def refit(draft: Draft, *, room: int, scale: float) -> Solution[Packed]:
+    """Solve again near a known step; CapError where that room is out of reach."""
+    if draft.prepared[0].tuned is None:
+        return _solve(draft, room, scale * _REFIT**4)
+    finest, found = scale, None
+    while found is None or not found.binding:
+        finest *= _REFIT
+        found = _solve(draft, room, finest)
+        if finest < scale / 4:  # nothing left that more bytes would change
+            break
+    return found
+
+
+def training_gap(draft: Draft, packed: Packed, source: Source) -> float:
+    """Loss of the packed model minus the float model's, nats per token, on training text."""
+    rebuilt, difference, count = draft.decoded(packed), 0.0, 0
+    with torch.inference_mode():
+        for window in source.windows(_LOOK_TOKENS, batch_tokens=_LOOK_BATCH, purpose=LOOKS):
+            difference += float(rebuilt.loss(window) - source.model.loss(window))
+            count += 1
+    return difference / count
+
+
+def smallest_size(draft: Draft) -> int:
+    """Bytes of the file when every symbol is zero."""
+    return draft.build(_ENDLESS)[0]
+
+
+def _with_or_without_factors(draft: Draft, source: Source, room: int) -> tuple[Draft, Solution[Packed], float]:
+    """The better of two packs by rounding alone: with the factors that should pay, and with none."""
+    solution, gap = _finest(draft, source, room)
+    section = source.recipe.pack
+    if section.low_rank != "auto" or not any(matrix.factors.rank for matrix in solution.packed.coded):
+        return draft, solution, gap
+    plain = replace(draft, prepared=[replace(p, rank=0) for p in draft.prepared])
+    plain_solution, plain_gap = _finest(plain, source, room)
+    if plain_gap <= gap:
+        return plain, plain_solution, plain_gap
+    return draft, solution, gap
+
+
+def _finest(draft: Draft, source: Source, room: int) -> tuple[Solution[Packed], float]:
+    """The finest pack by rounding alone, and its gap on training text."""
+    target = source.recipe.pack.target_gap
+    least = max(least_scale(float(np.linalg.norm(p.scaled))) for p in draft.prepared)
+    finest = max(finest_scale(draft.weights, target), least)
+    found = _filled(draft, _solve(draft, room, finest), room)
+    gap = training_gap(draft, found.packed, source)
+    for _ in range(_MOST_REFINEMENTS):
+        # The prediction knows curvature only. A model that is still far from its optimum also has slopes.
+        if found.binding or finest == least or gap <= target:
+            break
+        finest = max(finest / 2, least)
+        found = _solve(draft, room, finest)
+        gap = training_gap(draft, found.packed, source)
+    return found, gap
+
+
+def _filled(draft: Draft, found: Solution[Packed], room: int) -> Solution[Packed]:
+    """Solve again with the ranks that were found, where a rank's change made the size jump over the room."""
+    ranks = [matrix.factors.rank for matrix in found.packed.coded]
+    if not found.binding or not any(ranks) or is_full(found.size, room):
+        return found
+    prepared = [replace(p, rank=rank) for p, rank in zip(draft.prepared, ranks, strict=True)]
+    again = _solve(replace(draft, prepared=prepared), room, found.scale * _REFIT**6)
+    return again if again.binding and again.size > found.size else found
+
+
+def _tuning_pays(tokens: int, gap: float, weights: int) -> bool:
+    """Whether so few tokens can tell so many weights what a gap (nats per token) is made of."""
+    return tokens * gap >= _LEAST_SIGNAL * weights
+
+
+def _tuned(draft: Draft, source: Source, solution: Solution[Packed], room: int) -> Draft:
+    """`draft` with targets and small tensors tuned at about the step of `solution`."""
+    section = source.recipe.pack
+    sizes = {"tokens": section.tune_tokens, "batch_tokens": section.tune_batch_tokens}
+    # a bit a weight is a doubling of the step
+    scale = solution.scale * 2.0 ** (-8 * (_TUNING_EXCESS - 1) * room / draft.weights)
+    tuning = tune(
+        source.model,
+        draft.prepared,
+        source.windows(sizes["tokens"], batch_tokens=sizes["batch_tokens"], purpose=TUNING),
+        count=source.count(sizes["tokens"], batch_tokens=sizes["batch_tokens"]),
+        scale=scale,
+        low_rank=section.low_rank,
+        step=lambda share: source.observer.stage("tune", share),
+    )
+    return replace(draft, prepared=tuning.prepared, small=tuning.small)
+
+
+def _solve(draft: Draft, room: int, finest: float) -> Solution[Packed]:
+    found = solve(draft.build, room=room, finest=finest, weights=draft.weights)
+    if isinstance(found, Solution):
+        return found
+    raise CapError(_out_of_reach(draft, room, found))
+
+
+def _out_of_reach(draft: Draft, room: int, smallest: int) -> str:
+    """The smallest reachable size, and what dominates it."""
+    cap = draft.budget.cap
+    needed = smallest + cap - room  # the code, and room for the claim's digits
+    _, packed = draft.build(_ENDLESS)
+    sizes = {"code": draft.budget.code_bytes}
+    for payload in packed.payloads:
+        part = payload.name.rpartition("/")[2]
+        sizes[part] = sizes.get(part, 0) + len(payload.content)
+    sizes["manifest"] = smallest - sum(sizes.values()) + sizes["code"]
+    largest = max(sizes, key=sizes.__getitem__)
+    return (
+        f"no artifact of this checkpoint fits in {cap:,} bytes: the smallest reachable is {needed:,}, of which "
+        f"{sizes[largest]:,} are {largest}; raise --cap or train a smaller model"
+    )

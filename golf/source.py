@@ -1,0 +1,164 @@
+"""What a pack starts from: a checkpoint as a model, the text it was trained on, and what both say of its matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from golf.checkpoint import load_latest
+from golf.compress.codec import Prepared, prepare_matrix
+from golf.compress.sensitivity import measure
+from golf.data import Batches, TokenSet, prepare
+from golf.draft import as_weights
+from golf.errors import DamagedCheckpoint, UsageError
+from golf.evaluate import Score, evaluate
+from golf.interrupt import StopFlag
+from golf.model import Transformer
+from golf.observer import Observer
+from golf.recipe import Recipe, change_recipe, recipe_from_dict
+from golf.runs import Run
+
+_STOPPED = "stopped while packing; no artifact was written"
+# What a training leaves for packing, beside the weights.
+_STATE = {"recipe", "step", "text"}
+# Tokens of one backward pass of the calibration.
+_CALIBRATION_BATCH = 4096
+# Added to the recipe's seed: calibration, tuning and looks take their windows elsewhere than training, and each other.
+CALIBRATION, TUNING, LOOKS = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is packed: a checkpoint, the text it came from, and how to be watched and stopped."""
+
+    recipe: Recipe
+    model: Transformer
+    data: TokenSet
+    device: torch.device
+    observer: Observer
+    check: Callable[[], None]
+
+    def windows(self, tokens: int, *, batch_tokens: int, purpose: int) -> Iterator[Tensor]:
+        """Batches of windows (B, T+1) int64 of TRAINING text, about `tokens` targets in all, at least one batch."""
+        T = self.recipe.train.sequence_length
+        batch_tokens = max(1, min(batch_tokens, tokens) // T) * T
+        batches = Batches(
+            self.data.train, batch_tokens=batch_tokens, sequence_length=T, seed=self.recipe.seed + purpose
+        )
+        for index in range(self.count(tokens, batch_tokens=batch_tokens)):
+            self.check()
+            yield torch.from_numpy(batches.batch(index)).to(self.device)
+
+    def count(self, tokens: int, *, batch_tokens: int) -> int:
+        """Number of batches that `windows` yields."""
+        T = self.recipe.train.sequence_length
+        return max(1, tokens // (max(1, min(batch_tokens, tokens) // T) * T))
+
+    def prepared(self) -> list[Prepared]:
+        """Every matrix scaled by the steps that follow from its sensitivity, which is measured on training text."""
+        section = self.recipe.pack
+        sensitivities = measure(
+            self.model,
+            self._calibration(section.calibration_tokens),
+            seed=self.recipe.seed,
+            row_smoothing=section.row_smoothing,
+            damping=section.damping,
+        )
+        matrices = [(name, as_weights(p)) for name, p in self.model.named_parameters() if p.ndim == 2]
+        made = []
+        for index, (name, weights) in enumerate(matrices):
+            self.check()
+            self.observer.stage(f"decompose {name}", index / len(matrices))
+            made.append(prepare_matrix(name, weights, sensitivities[name], low_rank=section.low_rank))
+        return made
+
+    def _calibration(self, tokens: int) -> Iterator[Tensor]:
+        count = self.count(tokens, batch_tokens=_CALIBRATION_BATCH)
+        widest = max(p.shape[1] for p in self.model.parameters() if p.ndim == 2)
+        if tokens < widest:
+            self.observer.note(
+                f"pack.calibration_tokens = {tokens:,} is less than the {widest:,} inputs of the widest matrix; "
+                "damping stands in for what the text does not show"
+            )
+        batches = self.windows(tokens, batch_tokens=_CALIBRATION_BATCH, purpose=CALIBRATION)
+        for index, batch in enumerate(batches):
+            self.observer.stage("calibrate", index / count)
+            yield batch
+
+    def score(self, model: Transformer) -> Score:
+        """Loss on the validation text of the claim."""
+        data = self.data
+        # one more token than targets, so that a power of two of them are scored
+        tokens = data.val.slice(0, min(self.recipe.verify.tokens + 1, len(data.val)))
+        return evaluate(
+            model,
+            tokens,
+            data.tokenizer.byte_counts(tokens),
+            sequence_length=self.recipe.train.sequence_length,
+            device=self.device,
+            progress=lambda share: self.observer.stage("measure", share),
+            stop=self.check,
+        )
+
+    def scored_text(self, score: Score) -> bytes:
+        """The text of the scored targets and of the first context token."""
+        return self.data.tokenizer.decode(self.data.val.slice(0, score.tokens + 1))
+
+
+def load_source(
+    run: Run,
+    *,
+    cache: Path,
+    device: torch.device,
+    stop: StopFlag,
+    observer: Observer,
+    budget: dict[str, int | None],
+    settings: Iterable[str],
+) -> Source:
+    """The newest sound checkpoint of `run` as a model, and the text that it was trained on.
+
+    `settings` (section.key=value) and then `budget` are laid over the recipe that the checkpoint carries.
+    """
+    checkpoint, note = load_latest(run.folder)
+    if note:
+        observer.note(note)
+    state = checkpoint.state
+    if missing := _STATE - state.keys():
+        raise DamagedCheckpoint(str(run.checkpoint), f"lacks {', '.join(sorted(missing))}: another release wrote it")
+    recipe = recipe_from_dict(state["recipe"], source=str(run.checkpoint))
+    # what the flags ask for becomes part of the recipe that the artifact states
+    named = [f"budget.{key}={value}" for key, value in budget.items() if value is not None]
+    recipe = change_recipe(recipe, [*settings, *named], sections=("budget", "pack", "verify"), source="golf pack")
+    if state["step"] < recipe.train.steps:
+        observer.note(f"the training stopped at step {state['step']} of {recipe.train.steps}; packing what is there")
+    data = prepare(
+        recipe.data,
+        recipe.tokenizer,
+        cache=cache,
+        progress=observer.stage,
+        stop=partial(stop.raise_if_stopped, _STOPPED),
+    )
+    if data.fingerprint != state["text"]:
+        raise UsageError(f"{run.folder}: the text at hand is not the one this run was trained on; give it back")
+    model = _model(checkpoint.tensors, recipe, data.tokenizer.vocab_size, run).to(device)
+    return Source(recipe, model, data, device, observer, partial(stop.raise_if_stopped, _STOPPED))
+
+
+def _model(tensors: dict[str, Tensor], recipe: Recipe, vocab_size: int, run: Run) -> Transformer:
+    model = Transformer(recipe.model, vocab_size)
+    weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    for name, weight in weights.items():
+        if not bool(torch.isfinite(weight).all()):
+            raise DamagedCheckpoint(
+                f"{run.checkpoint}: {name}", "holds weights that are not finite; it cannot be packed"
+            )
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError:
+        raise DamagedCheckpoint(str(run.checkpoint), "its weights do not fit its own recipe") from None
+    return model

@@ -1,0 +1,111 @@
+"""Packing as a whole: the curve, the cap, and what tuning is worth."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from cli import golf, golf_json
+
+from golf.fit import fit, training_gap
+from golf.interrupt import listening
+from golf.observer import Observer
+from golf.pack import make_draft
+from golf.runs import Run
+from golf.source import load_source
+
+
+@pytest.fixture(autouse=True)
+def _in_the_workspace(trained, monkeypatch):
+    """The recipe names its text relative to it."""
+    monkeypatch.chdir(trained)
+
+
+def source_of(workspace, *settings):
+    with listening() as stop:
+        return load_source(
+            Run(workspace / "artifacts" / "tiny"),
+            cache=workspace / "cache",
+            device=torch.device("cpu"),
+            stop=stop,
+            observer=Observer(),
+            budget={},
+            settings=settings,
+        )
+
+
+def draft_of(source):
+    return make_draft(source, source.prepared(), source.score(source.model))
+
+
+@pytest.fixture(scope="module")
+def curve(trained):
+    return golf_json("pack", "--curve", "--points", "5", "--out", "curve/x.bin", cwd=trained)
+
+
+def test_a_curve_has_a_table_a_json_and_a_picture(curve, trained):
+    assert json.loads((trained / "curve" / "curve.json").read_text()) == curve
+    assert (trained / "curve" / "curve.png").read_bytes().startswith(b"\x89PNG")
+    sizes = [point["size"] for point in curve["points"]]
+    assert sizes == sorted(set(sizes)) and len(sizes) == 5
+    assert curve["smallest"] < sizes[0]
+    assert not (trained / "curve" / "x.bin").exists()
+    assert curve["points"][-1]["loss"] == pytest.approx(curve["float_loss"], abs=0.02)
+
+
+def test_a_curve_and_a_cap_exclude_one_another(trained):
+    assert "drop --cap" in golf("pack", "--curve", "--cap", "9kB", cwd=trained, check=2).stderr
+
+
+def test_fifty_random_caps_are_met_within_a_twentieth_of_a_percent(trained, curve):
+    """No cap needs a hand-set number; never over, and at most .05 % or what whole words leave under it."""
+    rng = np.random.default_rng(0)
+    low, high = curve["smallest"] + 64, curve["points"][-1]["size"]
+    source = source_of(trained, "pack.tune_tokens=0", "pack.low_rank=off")
+    draft = draft_of(source)
+    for room in np.exp(rng.uniform(np.log(low), np.log(high), 50)).astype(int).tolist():
+        size = fit(draft, source, room=room).solution.size
+        assert size <= room
+        assert room - size <= max(0.0005 * room, 24)
+
+
+def test_tuned_packs_meet_their_caps_too_and_are_no_worse_than_rounding(trained, curve):
+    source = source_of(trained, "pack.tune_tokens=131072", "pack.tune_batch_tokens=512")
+    draft = draft_of(source)
+    for share in (0.1, 0.3):
+        room = round(curve["smallest"] + share * (curve["points"][-1]["size"] - curve["smallest"]))
+        found = fit(draft, source, room=room)
+        assert room - max(0.0005 * room, 24) <= found.solution.size <= room
+        assert found.rounded_gap is not None
+        assert found.gap <= found.rounded_gap
+        assert found.gap == pytest.approx(training_gap(found.draft, found.solution.packed, source))
+
+
+def test_tuning_that_has_too_little_text_to_learn_from_is_left_out(trained):
+    source = source_of(trained, "pack.tune_tokens=64")
+    assert fit(draft_of(source), source, room=7_000).rounded_gap is None
+
+
+def test_tuning_leaves_the_float_model_alone(trained):
+    source = source_of(trained, "pack.tune_tokens=8192", "pack.tune_batch_tokens=512")
+    before = {name: p.detach().clone() for name, p in source.model.named_parameters()}
+    fit(draft_of(source), source, room=6_500)
+    assert all(torch.equal(p, before[name]) for name, p in source.model.named_parameters())
+
+
+def test_the_same_run_packs_to_the_same_bytes_in_two_processes(trained):
+    for name in ("first.bin", "second.bin"):
+        golf_json("pack", "--cap", "7kB", "--out", name, "--set", "pack.tune_tokens=8192", cwd=trained)
+    assert (trained / "first.bin").read_bytes() == (trained / "second.bin").read_bytes()
+
+
+def test_little_calibration_text_is_said(trained):
+    done = golf("pack", "--cap", "7kB", "--out", "x.bin", "--set", "pack.calibration_tokens=16", cwd=trained)
+    assert "damping stands in" in done.stderr
+
+
+def test_only_what_packing_can_still_change_may_be_set(trained):
+    done = golf("pack", "--set", "model.layers=3", "--set", "pack.damping=2", "--out", "x.bin", cwd=trained, check=2)
+    assert "model.layers=3: only [budget], [pack], [verify] can change now" in done.stderr
+    done = golf("pack", "--set", "pack.dampin=0.1", "--out", "x.bin", cwd=trained, check=2)
+    assert "did you mean damping" in done.stderr

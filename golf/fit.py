@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from golf.compress.allocate import Solution, finest_scale, is_full, least_scale, solve
+from golf.compress.allocate import ENDLESS, Solution, finest_scale, is_full, least_scale, solve
 from golf.compress.tune import tune
 from golf.draft import Draft, Packed
 from golf.errors import CapError
 from golf.source import LOOKS, TUNING, Source
 
-# A global step beyond which every symbol is zero, and which float32 still holds.
-_ENDLESS = 1e30
 # Windows of TRAINING text on which packs are compared with the float model.
 _LOOK_TOKENS = 16_384
 _LOOK_BATCH = 2048
@@ -81,7 +79,7 @@ def training_gap(draft: Draft, packed: Packed, source: Source) -> float:
 
 def smallest_size(draft: Draft) -> int:
     """Bytes of the file when every symbol is zero."""
-    return draft.build(_ENDLESS)[0]
+    return draft.build(ENDLESS)[0]
 
 
 def _with_or_without_factors(draft: Draft, source: Source, room: int) -> tuple[Draft, Solution[Packed], float]:
@@ -158,7 +156,7 @@ def _out_of_reach(draft: Draft, room: int, smallest: int) -> str:
     """The smallest reachable size, and what dominates it."""
     cap = draft.budget.cap
     needed = smallest + cap - room  # the code, and room for the claim's digits
-    _, packed = draft.build(_ENDLESS)
+    _, packed = draft.build(ENDLESS)
     sizes = {"code": draft.budget.code_bytes}
     for payload in packed.payloads:
         part = payload.name.rpartition("/")[2]

@@ -69,8 +69,9 @@ def test_fifty_random_caps_are_met_within_a_twentieth_of_a_percent(trained, curv
         assert room - size <= max(0.0005 * room, 24)
 
 
-def test_tuned_packs_meet_their_caps_too_and_are_no_worse_than_rounding(trained, curve):
-    source = source_of(trained, "pack.tune_tokens=131072", "pack.tune_batch_tokens=512")
+def test_tuned_packs_meet_their_caps_too_and_are_no_worse_than_rounding(trained, curve, monkeypatch):
+    monkeypatch.setattr("golf.fit._LEAST_SIGNAL", -1e9)  # a model of 12 steps gains by losing weights: always try
+    source = source_of(trained, "pack.tune_tokens=16384", "pack.tune_batch_tokens=512")
     draft = draft_of(source)
     for share in (0.1, 0.3):
         room = round(curve["smallest"] + share * (curve["points"][-1]["size"] - curve["smallest"]))

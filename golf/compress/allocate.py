@@ -20,8 +20,8 @@ _SPARE = 1e-4
 _WORDS = 16
 # Below this ratio of neighbouring steps only chance decides which is smaller.
 _RATIO = 1 + 1e-5
-# Doublings of c tried before all symbols must have become zero: float32 weights span 2^277.
-_MOST_DOUBLINGS = 300
+# A step beyond which every symbol is zero, and which float32 still holds.
+ENDLESS = 1e30
 # The search is over as soon as it is close enough; this only bounds it where sizes jump.
 _MOST_PROBES = 60
 # Where sizes jump over the room, this many neighbours are tried, this far apart.
@@ -76,16 +76,17 @@ def solve(build: Callable[[float], tuple[int, T]], *, room: int, finest: float, 
         return Solution(finest, size, packed, 1, binding=False)
     probes, low, low_size, smallest = 1, finest, size, size
     # where the bits over the room would be gone if each weight lost as many
-    high = finest * 2.0 ** min(_MOST_DOUBLINGS, max(0.01, 8 * (size - room) / weights))
+    high = min(ENDLESS, finest * 2.0 ** min(64.0, max(0.01, 8 * (size - room) / weights)))
     while True:
         size, packed = build(high)
         probes += 1
         if size <= room:
             break
-        if (probes > 8 and size >= smallest) or probes > _MOST_DOUBLINGS:
+        if high >= ENDLESS:
             return min(size, smallest)
+        stalls = size >= smallest and probes > 8
         low, low_size, smallest = high, size, min(smallest, size)
-        high *= 1.3 if probes < 4 else 2
+        high = ENDLESS if stalls else min(ENDLESS, high * (1.3 if probes < 4 else 2))
     best = Solution(high, size, packed, probes, binding=True)
     while not is_full(best.size, room) and best.scale / low > _RATIO and probes < _MOST_PROBES:
         middle = _between(low, low_size, best, room, halve=probes % 3 == 0)

@@ -55,6 +55,12 @@ def rebuild(artifact: Artifact) -> Rebuilt:
     return Rebuilt(model.eval(), tokenizer, recipe)
 
 
+def decoded_matrices(artifact: Artifact) -> list[Coded]:
+    """The integers of every matrix, for those who want to look at them; raises DamagedFile."""
+    tables = _tables(artifact)
+    return [_decode_matrix(artifact, each, tables) for each in artifact.manifest.tensors if each.kind == "matrix"]
+
+
 class ContentDigest:
     """SHA-256 of everything an artifact means: integers, scales and small tensors, whatever coded them."""
 

@@ -1,0 +1,92 @@
+"""Seconds of every stage of a pack, and of decoding: `python -m benchmarks.pack_speed RUN --cap 16MB --json FILE`.
+
+Beside golf's coder stands `lrzip -z` on the same symbols, where it is installed. Peak memory is that of the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.rivals import zpaq_size
+from golf.artifact import open_artifact
+from golf.compress.codec import pack_matrices
+from golf.interrupt import listening
+from golf.observer import Observer
+from golf.pack import pack
+from golf.rebuild import decoded_matrices, rebuild
+from golf.runs import Run
+from golf.sizes import parse_size
+from golf.workspace import find_workspace
+
+
+def main() -> None:
+    """Pack once, decode five times, code once more beside ZPAQ."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--cap", default="16MB")
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
+    arguments = parser.parse_args()
+    out = arguments.run / "speed.bin"
+    with listening() as stop:
+        result = pack(
+            Run(arguments.run),
+            cap=parse_size(arguments.cap),
+            code_bytes=None,
+            out=out,
+            cache=find_workspace(Path.cwd()).data,
+            device=torch.device("cpu"),
+            stop=stop,
+            settings=arguments.settings,
+            observer=Observer(),
+        )
+    figures: dict[str, Any] = {
+        "threads": torch.get_num_threads(),
+        "size": result.size,
+        "bits_per_weight": result.bits_per_weight,
+        "gap": result.loss - result.float_loss,
+        "seconds": result.seconds,
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10,
+    }
+    artifact = open_artifact(out)
+    times = [_timed(lambda: rebuild(artifact)) for _ in range(5)]
+    weights = artifact.manifest.weights
+    figures["weights"] = weights
+    figures["decode_weights_per_s"] = [round(weights / t) for t in times]
+    print(
+        json.dumps(figures, indent=1), f"\ndecoding: median {weights / statistics.median(times) / 1e6:.1f} M weights/s"
+    )
+    coded = decoded_matrices(artifact)
+    started = time.monotonic()
+    tables, sections = pack_matrices(coded, coder="best")
+    figures["code_seconds"] = round(time.monotonic() - started, 2)
+    own = sum(len(part["residual"][2]) for part in sections if "residual" in part) + (len(tables[2]) if tables else 0)
+    figures["symbol_bytes"] = {"golf": own}
+    if shutil.which("lrzip"):
+        symbols = [each.residual for each in coded if each.residual is not None]
+        width = np.int8 if max(int(np.abs(s).max()) for s in symbols) < 128 else np.int16
+        started = time.monotonic()
+        figures["symbol_bytes"]["lrzip -z"] = zpaq_size(b"".join(s.astype(width).tobytes() for s in symbols))
+        figures["lrzip_seconds"] = round(time.monotonic() - started, 2)
+    arguments.json.write_text(json.dumps(figures, indent=1))
+    print(figures["symbol_bytes"], figures["code_seconds"], figures.get("lrzip_seconds"))
+
+
+def _timed(work: Any) -> float:
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,16 @@ import numpy as np
 import torch
 
 from golf.artifact import Artifact, Manifest, TensorEntry, decompress_zstd
-from golf.compress.codec import TABLES, Coded, Payload, Weights, decode_matrix, unpack_matrix, update_digest
+from golf.compress.codec import (
+    CONDITIONAL,
+    TABLES,
+    Coded,
+    Payload,
+    Weights,
+    decode_matrix,
+    unpack_matrix,
+    update_digest,
+)
 from golf.compress.conditional import Tables
 from golf.data.tokenizer import Tokenizer, load_tokenizer
 from golf.errors import DamagedFile, RecipeError
@@ -118,7 +127,7 @@ def _check_sections(artifact: Artifact) -> None:
     """Refuse what no decoder would read: an artifact hides nothing."""
     known = (
         {"small"}
-        | ({TABLES} if artifact.header.version > 1 else set())
+        | ({TABLES} if any(s.codec == CONDITIONAL for s in artifact.sections) else set())
         | ({"tokenizer"} if artifact.manifest.tokenizer.kind != "bytes" else set())
     )
     for tensor in artifact.manifest.tensors:

@@ -242,3 +242,11 @@ def test_factors_at_a_fine_step_reproduce_the_product():
     matrix = weights(20, 12, rank=3)
     factors = factorize(plain_spectrum(matrix), 1e-4, 12, "only", spread=np.eye(12, dtype=np.float32))
     assert np.allclose(reconstruct(factors) * 1e-4, matrix, atol=2e-3 * np.abs(matrix).max())
+
+
+def test_tables_that_nothing_uses_are_not_written():
+    coded = code_matrix(prepare_matrix("w", weights(8, 8), sensitivity(8, 8), low_rank="off"), 0.05, low_rank="off")
+    assert pack_matrices([coded], coder="best")[0] is not None
+    assert pack_matrices([coded], coder="zstd")[0] is None
+    assert pack_matrices([], coder="best") == (None, [])
+    assert digest(there_and_back(coded, "zstd")) == digest(coded)

@@ -149,7 +149,10 @@ def pack_matrices(
             if fits(symbols, classes):
                 histogram.add(symbols, classes)
     content, tables = Tables.to_bytes(histogram), Tables.of(histogram)
-    return ("zstd", len(content), compress_zstd(content, _LEVEL)), [_sections(matrix, tables) for matrix in matrices]
+    sections = [_sections(matrix, tables) for matrix in matrices]
+    if not any(codec == CONDITIONAL for parts in sections for codec, _, _ in parts.values()):
+        return None, sections
+    return ("zstd", len(content), compress_zstd(content, _LEVEL)), sections
 
 
 def unpack_matrix(

@@ -1,11 +1,12 @@
 """golf's packer beside the field's, on the same checkpoint, at the same bytes, in one run.
 
-    python -m benchmarks.packers RUN... --json FILE [--plot FILE] [--rates 1,1.3,1.6,2,2.5,3.5]
+    python -m benchmarks.packers RUN... --json FILE [--plot FILE] [--rates 0.8,1,1.3,1.6,2,2.5,3.5]
 
 Losses are those of the first validation tokens (--tokens), which no packer saw; every packer calibrates on the same
 TRAINING windows. The reference's k is searched for each rate, for several ratios of the embedding's step to the
-others', and the best on validation counts; golf is then packed to that file's exact bytes. Rates are bits a weight of
-the whole file.
+others', and the best on validation counts; golf is then packed to that file's exact bytes, and with --zpaq to those
+of ZPAQ too. Below --reference-from bits a weight, where the reference is broken, only golf's own methods are compared.
+Rates are bits a weight of the whole file.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ _EMBEDDING_STEPS = (0.38, 0.7)
 _CLAIM = 16
 
 
-def compare(run: Path, *, rates: list[float], tokens: int, settings: list[str], zpaq: bool) -> list[dict[str, Any]]:
+def compare(
+    run: Path, *, rates: list[float], tokens: int, settings: list[str], zpaq: bool, reference_from: float
+) -> list[dict[str, Any]]:
     """Rows {checkpoint, method, bytes, bits_per_weight, val_loss, gap, seconds} of one run's checkpoint."""
     with listening() as stop:
         source = load_source(
@@ -54,7 +57,7 @@ def compare(run: Path, *, rates: list[float], tokens: int, settings: list[str], 
             budget={},
             settings=[f"verify.tokens={tokens}", *settings],
         )
-        return _Comparison(source, run, zpaq).rows(rates)
+        return _Comparison(source, run, zpaq).rows(rates, reference_from)
 
 
 class _Comparison:
@@ -68,7 +71,7 @@ class _Comparison:
         self.float_loss = self.float_score.loss
         self.table: list[dict[str, Any]] = []
 
-    def rows(self, rates: list[float]) -> list[dict[str, Any]]:
+    def rows(self, rates: list[float], reference_from: float) -> list[dict[str, Any]]:
         started = time.monotonic()
         prepared = self.source.prepared()
         seconds = time.monotonic() - started
@@ -83,13 +86,14 @@ class _Comparison:
             self._rival("whitened SVD + int8", rival, time.monotonic() - started)
         draft = make_draft(self.source, prepared, self.float_score)
         for rate in sorted(rates, reverse=True):
-            size = self._gptq_at(rate, hessian)
-            for method, tuned in (("golf, rounding alone", False), ("golf", True)):
-                self._golf(method, draft, size, tuned=tuned, calibration=seconds)
+            sizes = self._gptq_at(rate, hessian) if rate >= reference_from else [round(rate * self.count / 8)]
+            self._golf("golf, rounding alone", draft, sizes[0], tuned=False, calibration=seconds)
+            for size in sizes:
+                self._golf("golf", draft, size, tuned=True, calibration=seconds)
         return self.table
 
-    def _gptq_at(self, rate: float, hessian: dict[str, Any]) -> int:
-        """The reference's best file of about this rate; returns its bytes."""
+    def _gptq_at(self, rate: float, hessian: dict[str, Any]) -> list[int]:
+        """The reference's best file of about this rate; returns its bytes with brotli, and with ZPAQ."""
         wanted, best = rate * self.count / 8, None
         for ratio in _EMBEDDING_STEPS:
             started = time.monotonic()
@@ -116,7 +120,8 @@ class _Comparison:
             )
             if "zpaq" in with_zpaq.bytes:
                 self._add("GPTQ int6 + ZPAQ", with_zpaq.bytes["zpaq"], loss, seconds)
-        return rival.bytes["brotli"]
+                return [rival.bytes["brotli"], with_zpaq.bytes["zpaq"]]
+        return [rival.bytes["brotli"]]
 
     def _golf(self, method: str, draft: Draft, size: int, *, tuned: bool, calibration: float) -> None:
         started = time.monotonic()
@@ -220,7 +225,10 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--plot", type=Path)
-    parser.add_argument("--rates", default="1,1.3,1.6,2,2.5,3.5")
+    parser.add_argument("--rates", default="0.8,1,1.3,1.6,2,2.5,3.5")
+    parser.add_argument(
+        "--reference-from", type=float, default=1.6, help="lowest rate at which the reference is searched"
+    )
     parser.add_argument("--tokens", type=int, default=32_768, help="validation tokens that are scored")
     parser.add_argument("--zpaq", action="store_true", help="also compress the reference with lrzip -z")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
@@ -228,7 +236,14 @@ def main() -> None:
     rates = [float(rate) for rate in arguments.rates.split(",")]
     rows: list[dict[str, Any]] = []
     for run in arguments.runs:
-        rows += compare(run, rates=rates, tokens=arguments.tokens, settings=arguments.settings, zpaq=arguments.zpaq)
+        rows += compare(
+            run,
+            rates=rates,
+            tokens=arguments.tokens,
+            settings=arguments.settings,
+            zpaq=arguments.zpaq,
+            reference_from=arguments.reference_from,
+        )
         document = {"date": date.today().isoformat(), "threads": torch.get_num_threads(), "rows": rows}
         arguments.json.write_text(json.dumps(document, indent=1))
     if arguments.plot:

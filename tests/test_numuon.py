@@ -22,7 +22,7 @@ def run(optimizer, weight, steps=6):
 def test_full_rank_is_muon():
     ours, theirs = parameter(24, 16), parameter(24, 16)
     shared = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1, "nesterov": False}
-    mine = run(NuMuon([ours], ns_steps=12, **shared), ours)
+    mine = run(NuMuon([ours], ns_steps=12, dtype=torch.float32, **shared), ours)
     # torch's five bf16 steps leave singular values between about .7 and 1.2: the paths agree in direction
     reference = run(torch.optim.Muon([theirs], ns_steps=5, **shared), theirs)
     start = parameter(24, 16).detach()
@@ -43,7 +43,7 @@ def gapped(shape, rank):
 @pytest.mark.parametrize("fraction", [0.25, 0.5, 1.0])
 def test_one_step_moves_along_the_exact_directions(shape, fraction):
     fast, exact = parameter(*shape), parameter(*shape)
-    options = {"lr": 0.1, "weight_decay": 0.0, "rank_fraction": fraction, "ns_steps": 14}
+    options = {"lr": 0.1, "weight_decay": 0.0, "rank_fraction": fraction, "ns_steps": 14, "dtype": torch.float32}
     gradient = gapped(shape, rank_of(fraction, smaller_side=min(shape)))
     for weight, optimizer in ((fast, NuMuon([fast], **options)), (exact, NuMuon([exact], exact=True, **options))):
         for _ in range(4):
@@ -56,7 +56,7 @@ def test_one_step_moves_along_the_exact_directions(shape, fraction):
 def test_the_update_has_the_rank_and_the_length_that_are_asked_for():
     weight = parameter(48, 32)
     before = weight.detach().clone()
-    optimizer = NuMuon([weight], lr=0.1, weight_decay=0.0, rank_fraction=0.5, ns_steps=12)
+    optimizer = NuMuon([weight], lr=0.1, weight_decay=0.0, rank_fraction=0.5, ns_steps=12, dtype=torch.float32)
     weight.grad = torch.randn(48, 32, generator=torch.Generator().manual_seed(1))
     optimizer.step()
     values = torch.linalg.svdvals(before - weight.detach())
@@ -78,7 +78,7 @@ def test_match_rms_adamw_is_torchs_adjustment():
     weight = parameter(48, 32)
     before = weight.detach().clone()
     weight.grad = torch.randn(48, 32)
-    NuMuon([weight], lr=0.1, weight_decay=0.0, adjust_lr_fn="match_rms_adamw", ns_steps=12).step()
+    NuMuon([weight], lr=0.1, weight_decay=0.0, adjust_lr_fn="match_rms_adamw", ns_steps=12, dtype=torch.float32).step()
     assert torch.linalg.svdvals(before - weight.detach())[0] == pytest.approx(0.1 * 0.2 * 48**0.5, rel=1e-3)
 
 
@@ -109,7 +109,7 @@ def test_state_round_trips_through_torchs_state_dict():
 
 def test_a_falling_rank_keeps_the_step_finite_and_of_the_new_rank():
     weight = parameter(64, 64)
-    optimizer = NuMuon([weight], lr=0.1, weight_decay=0.0, ns_steps=12)
+    optimizer = NuMuon([weight], lr=0.1, weight_decay=0.0, ns_steps=12, dtype=torch.float32)
     for fraction in (1.0, 0.75, 0.5, 0.25, 0.5):
         optimizer.param_groups[0]["rank_fraction"] = fraction
         before = weight.detach().clone()
@@ -117,6 +117,90 @@ def test_a_falling_rank_keeps_the_step_finite_and_of_the_new_rank():
         optimizer.step()
         values = torch.linalg.svdvals(before - weight.detach())
         assert (values > 0.05).sum() == 64 * fraction
+
+
+@pytest.mark.parametrize("fraction", [0.25, 1.0])
+def test_matrices_of_all_shapes_move_as_each_would_alone(fraction):
+    shapes = [(64, 32), (32, 64), (64, 32), (32, 32), (1, 24), (24, 1), (7, 5), (32, 64)]
+    together = [parameter(*shape, seed=i) for i, shape in enumerate(shapes)]
+    alone = [parameter(*shape, seed=i) for i, shape in enumerate(shapes)]
+    options = {"lr": 0.1, "rank_fraction": fraction, "dtype": torch.float32, "ns_steps": 10}
+    joint, single = NuMuon(together, **options), [NuMuon([weight], **options) for weight in alone]
+    for step in range(4):
+        for a, b in zip(together, alone, strict=True):
+            a.grad = gapped(a.shape, rank_of(fraction, smaller_side=min(a.shape))) * (1 + step)
+            b.grad = a.grad.clone()
+        joint.step()
+        for optimizer in single:
+            optimizer.step()
+    for a, b in zip(together, alone, strict=True):
+        # sketches differ by the parameter's index; a gap in the spectrum brings both to the same directions
+        assert torch.allclose(a, b, atol=2e-3)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e30])
+@pytest.mark.parametrize("shape", [(48, 32), (32, 48), (1, 40), (17, 23)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_odd_gradients_give_finite_steps(scale, shape, dtype):
+    weight = parameter(*shape)
+    before = weight.detach().clone()
+    optimizer = NuMuon([weight], lr=0.1, weight_decay=0.0, rank_fraction=0.25, dtype=dtype)
+    for step in range(3):
+        weight.grad = torch.randn(shape, generator=torch.Generator().manual_seed(step)) * scale
+        optimizer.step()
+    assert torch.isfinite(weight).all()
+    assert torch.equal(weight, before) == (scale == 0)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_is_named_and_moves_nothing(bad):
+    model = torch.nn.Sequential(torch.nn.Linear(8, 8, bias=False), torch.nn.Linear(8, 8, bias=False))
+    optimizer = NuMuon(model.named_parameters())
+    for weight in model.parameters():
+        weight.grad = torch.ones_like(weight)
+    model[1].weight.grad[3, 4] = bad
+    before = [weight.detach().clone() for weight in model.parameters()]
+    with pytest.raises(FloatingPointError, match=r"1\.weight is not finite"):
+        optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_groups_keep_ranks_of_their_own():
+    wide, narrow = parameter(64, 64), parameter(64, 64, seed=1)
+    optimizer = NuMuon(
+        [{"params": [wide], "rank_fraction": 0.75}, {"params": [narrow], "rank_fraction": 0.25}],
+        lr=0.1,
+        weight_decay=0.0,
+        dtype=torch.float32,
+    )
+    for weight in (wide, narrow):
+        weight.grad = torch.randn(64, 64, generator=torch.Generator().manual_seed(3))
+        weight.before = weight.detach().clone()
+    optimizer.step()
+    for weight, rank in ((wide, 48), (narrow, 16)):
+        assert (torch.linalg.svdvals(weight.before - weight.detach()) > 0.05).sum() == rank
+
+
+class _Waits(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts the operators that hand a number from the device to Python."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("fraction", [0.25, 1.0])
+def test_no_step_waits_for_the_device(fraction):
+    weights = [parameter(64, 32), parameter(32, 64, seed=1)]
+    optimizer = NuMuon(weights, rank_fraction=fraction, error_if_nonfinite=False)
+    with _Waits() as waits:
+        for _ in range(2):
+            for weight in weights:
+                weight.grad = torch.ones_like(weight)
+            optimizer.step()
+    assert waits.count == 0
 
 
 @pytest.mark.parametrize(

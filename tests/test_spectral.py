@@ -1,9 +1,12 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golf.optim.spectral import (
+    POLAR_EXPRESS,
+    TOP_POLAR_EXPRESS,
     effective_rank,
     exact_directions,
     fresh_basis,
@@ -11,7 +14,7 @@ from golf.optim.spectral import (
     orthonormalize,
     resize_basis,
     stable_rank,
-    subspace_directions,
+    top_factors,
 )
 
 
@@ -24,6 +27,12 @@ def spectrum(M, N, values, seed=0):
     u, _ = torch.linalg.qr(gaussian(M, len(values), seed=seed))
     v, _ = torch.linalg.qr(gaussian(N, len(values), seed=seed + 1))
     return (u * torch.tensor(values)) @ v.mT
+
+
+def directions(matrix, basis, **options):
+    """The whole direction (M, N), and the next basis."""
+    left, right = top_factors(matrix, basis, **options)
+    return left @ right, right.mT
 
 
 def polar(matrix):
@@ -52,7 +61,7 @@ def test_newton_schulz_ignores_the_scale(scale):
 
 def test_zero_stays_zero():
     assert not newton_schulz(torch.zeros(8, 4)).any()
-    direction, basis = subspace_directions(torch.zeros(8, 4), fresh_basis(torch.zeros(8, 4), 2, seed=0))
+    direction, basis = directions(torch.zeros(8, 4), fresh_basis(torch.zeros(8, 4), 2, seed=0))
     assert not direction.any()
     assert torch.isfinite(basis).all()
 
@@ -90,7 +99,7 @@ def test_the_fast_path_follows_a_drifting_momentum(rank):
         signal = signal + 0.02 * signal.norm() / (M * N) ** 0.5 * torch.randn(M, N, generator=generator)
         momentum.lerp_(signal + 0.01 * torch.randn(M, N, generator=generator), 0.05)
         basis = fresh_basis(momentum, rank, seed=0) if basis is None else basis
-        direction, basis = subspace_directions(momentum, basis, steps=10)
+        direction, basis = directions(momentum, basis, steps=10)
     reached = (direction * momentum).sum() / torch.linalg.svdvals(momentum)[:rank].sum()
     values = torch.linalg.svdvals(direction)
     assert reached > 0.97  # below 1 because one iteration a step lags behind a moving spectrum
@@ -102,7 +111,7 @@ def test_the_fast_path_equals_the_exact_one_on_a_settled_matrix():
     matrix = spectrum(60, 40, [10.0, 9.0, 8.0, 7.0, 0.5, 0.4, 0.3])
     basis = fresh_basis(matrix, 4, seed=1)
     for _ in range(3):
-        direction, basis = subspace_directions(matrix, basis, steps=12)
+        direction, basis = directions(matrix, basis, steps=12)
     assert torch.allclose(direction, exact_directions(matrix, 4), atol=1e-4)
 
 
@@ -118,7 +127,7 @@ def test_the_fast_path_equals_the_exact_one_on_a_settled_matrix():
     ids=["rank two", "tiny", "huge", "constant", "identity"],
 )
 def test_odd_matrices_give_finite_bounded_directions(matrix):
-    direction, basis = subspace_directions(matrix, fresh_basis(matrix, 8, seed=0))
+    direction, basis = directions(matrix, fresh_basis(matrix, 8, seed=0))
     assert torch.isfinite(basis).all()
     assert torch.linalg.svdvals(direction).max() < 1.15
     assert (direction * (matrix / matrix.abs().max())).sum() > 0
@@ -157,3 +166,69 @@ def test_ranks_of_known_spectra():
     assert stable_rank(torch.tensor([2.0, 2.0, 2.0])) == pytest.approx(3)
     assert effective_rank(torch.tensor([2.0, 2.0, 2.0, 0.0])) == pytest.approx(3)
     assert stable_rank(torch.tensor([1.0, 0.0])) == effective_rank(torch.tensor([1.0, 0.0])) == pytest.approx(1)
+
+
+def equioscillating(lower, upper):
+    """The odd quintic closest to 1 on [lower, upper], and its error, by the Remez exchange of arXiv:2505.16932."""
+    inner = np.array([0.75 * lower + 0.25 * upper, 0.25 * lower + 0.75 * upper])
+    for _ in range(200):
+        points = np.array([lower, *inner, upper])
+        system = np.stack((points, points**3, points**5, [1, -1, 1, -1]), axis=1)
+        a, b, c, error = np.linalg.solve(system, np.ones(4))
+        turns = np.sqrt(np.sort(np.roots([5 * c, 3 * b, a]).real))
+        if np.abs(turns - inner).max() < 1e-14:
+            break
+        inner = turns
+    return np.array([a, b, c]), abs(error)
+
+
+def test_the_quintics_of_the_top_directions_are_the_best_ones():
+    lower, upper, odd = 6e-3, 1.0, np.array([1, 3, 5])
+    for step, published in enumerate(TOP_POLAR_EXPRESS):
+        best, error = equioscillating(lower, upper)
+        if step < len(TOP_POLAR_EXPRESS) - 1:
+            best = best / 1.02**odd  # room for values that rounding lifts above the interval
+        assert np.allclose(published, best, rtol=1e-6)
+        lower, upper = min(best @ lower**odd, 1 - error), 1 + error
+    assert upper < 1.065
+
+
+@pytest.mark.parametrize("quintics", [POLAR_EXPRESS, TOP_POLAR_EXPRESS], ids=["full", "top"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_spectrum_makes_the_steps_diverge(quintics, dtype):
+    for seed in range(8):
+        values = torch.logspace(0, -float(seed), 48).tolist()
+        matrix = spectrum(96, 48, values, seed=seed).to(dtype)
+        found = torch.linalg.svdvals(newton_schulz(matrix, quintics=quintics).float())
+        assert found.max() < 1.2
+
+
+@pytest.mark.parametrize("shape", [(64, 48), (200, 24), (48, 48)])
+def test_a_stack_gives_what_its_matrices_give_alone(shape):
+    matrices = torch.stack([gaussian(*shape, seed=seed) * 10.0 ** (10 * seed) for seed in range(3)])
+    bases = torch.stack([fresh_basis(matrix, 16, seed=0) for matrix in matrices])
+    left, right = top_factors(matrices, bases)
+    for index in range(3):
+        alone = top_factors(matrices[index], bases[index])
+        # the order of additions differs between a product and a stack of them
+        assert torch.allclose(left[index], alone[0], atol=1e-4)
+        assert torch.allclose(right[index], alone[1], atol=1e-4)
+    assert torch.allclose(newton_schulz(matrices)[1], newton_schulz(matrices[1]), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (512, 2048)])
+@pytest.mark.parametrize(("dtype", "slack"), [(torch.float32, 0.01), (torch.bfloat16, 0.03)])
+def test_ten_steps_on_a_drifting_momentum_reach_the_ky_fan_norm(shape, dtype, slack):
+    M, N, generator = max(shape), min(shape), torch.Generator().manual_seed(1)
+    signal = spectrum(M, N, [float(i) ** -0.7 for i in range(1, N + 1)])
+    noise, momentum, basis, rank = signal.norm() / signal.numel() ** 0.5, torch.zeros(M, N), None, N // 4
+    for _ in range(10):
+        signal = signal + 0.05 * noise * torch.randn(M, N, generator=generator)
+        momentum = momentum.lerp(signal + 0.5 * noise * torch.randn(M, N, generator=generator), 0.05)
+        aim = momentum.to(dtype)
+        basis = fresh_basis(aim, rank, seed=0) if basis is None else basis
+        direction, basis = directions(aim, basis)
+    values = torch.linalg.svdvals(direction.float())
+    reached = (direction.float() * momentum).sum() / torch.linalg.svdvals(momentum)[:rank].sum()
+    assert reached > 0.99
+    assert 1 - slack < values[rank - 1] and values[0] < 1 + slack

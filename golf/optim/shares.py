@@ -1,0 +1,47 @@
+"""Work shared out between the processes of one run: who computes which matrix, and how all get the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def balance(costs: Sequence[float], processes: int) -> list[int]:
+    """The process that owns each item: the costliest first, each to whoever has least to do so far.
+
+    Graham's rule: the busiest process has at most 4/3 of what the best division would give it. Ties go to the lower
+    index, so that every process comes to the same answer by itself.
+    """
+    loads, owners = [0.0] * processes, [0] * len(costs)
+    for item in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
+        owners[item] = min(range(processes), key=lambda p: (loads[p], p))
+        loads[owners[item]] += costs[item]
+    return owners
+
+
+def exchange(
+    sizes: Sequence[int],
+    owners: Sequence[int],
+    own: Sequence[Tensor],
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    group: dist.ProcessGroup,
+) -> list[Tensor]:
+    """Every item's flat tensor on every process, given this process's `own` in order; `sizes` are in elements.
+
+    One gathering of pieces padded to the largest share, which costs less than a message for each item.
+    """
+    processes, rank = dist.get_world_size(group), dist.get_rank(group)
+    shares = [[size for size, owner in zip(sizes, owners, strict=True) if owner == p] for p in range(processes)]
+    piece = torch.zeros(max(map(sum, shares)), dtype=dtype, device=device)
+    if own:
+        torch.cat(list(own), out=piece[: sum(shares[rank])])
+    gathered = torch.empty(processes, piece.numel(), dtype=dtype, device=device)
+    # as bytes, because gloo does not know every dtype
+    dist.all_gather_into_tensor(gathered.view(torch.uint8).view(-1), piece.view(torch.uint8), group=group)
+    parts = [iter(row.split([*share, row.numel() - sum(share)])) for row, share in zip(gathered, shares, strict=True)]
+    return [next(parts[owner]) for owner in owners]

@@ -151,7 +151,9 @@ def load_source(
 
 def _model(tensors: dict[str, Tensor], recipe: Recipe, vocab_size: int, run: Run) -> Transformer:
     model = Transformer(recipe.model, vocab_size)
-    weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+    # the average of the weights, where the recipe keeps one, is what the training was measured by
+    kept = "average." if any(name.startswith("average.") for name in tensors) else "model."
+    weights = {k.removeprefix(kept): v for k, v in tensors.items() if k.startswith(kept)}
     for name, weight in weights.items():
         if not bool(torch.isfinite(weight).all()):
             raise DamagedCheckpoint(

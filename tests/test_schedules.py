@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.optim import learning_rate, rank_fraction, rank_of
+from golf.optim.schedules import momentum
 from golf.recipe import RankSchedule
 
 
@@ -57,3 +58,18 @@ def test_rank_is_within_bounds_and_never_less_than_asked(fraction, side):
     assert 1 <= rank <= side
     assert rank >= min(side, int(fraction * side))
     assert rank % 16 == 0 or rank == side or side <= 16
+
+
+def test_momentum_rises_in_a_line_to_its_peak():
+    curve = [momentum(s, steps=20, warmup=0.5, peak=0.95) for s in range(20)]
+    assert curve[0] == 0.85
+    assert curve[5] == pytest.approx(0.90)
+    assert curve[10:] == [0.95] * 10
+    assert momentum(0, steps=20, warmup=0.0, peak=0.95) == 0.95
+    assert momentum(0, steps=20, warmup=0.5, peak=0.5) == 0.5
+
+
+def test_an_end_of_its_own_stands_for_the_schedules():
+    schedule = RankSchedule(kind="cosine", start=1.0, end=0.25)
+    assert rank_fraction(90, steps=100, schedule=schedule, end=0.5) == 0.5
+    assert rank_fraction(0, steps=100, schedule=schedule, end=0.5) == 1.0

@@ -3,10 +3,10 @@ import torch
 import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import run_in_processes
 
 from golf.optim import NuMuon
 from golf.optim.shares import balance, exchange
-from tests.processes import run_in_processes
 
 COSTS = st.lists(st.integers(1, 100), min_size=1, max_size=12)
 

@@ -41,3 +41,18 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def own_device(device: torch.device) -> torch.device:
+    """The device of this process: of several that torchrun or --nproc started, each takes a GPU of its own."""
+    import os
+
+    import torch
+
+    if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
+        return device
+    index = int(os.environ["LOCAL_RANK"])
+    if index >= torch.cuda.device_count():
+        raise EnvironmentFailure(f"process {index} has no GPU: this machine has {torch.cuda.device_count()}")
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)

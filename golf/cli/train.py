@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
   golf train
   golf train recipes/numuon-16mb.toml --dry-run
   golf train quickstart --set train.steps=1000 --set optimizer.name=muon --out artifacts/muon
-  golf train --resume --out artifacts/muon""",
+  golf train --resume --out artifacts/muon
+  golf train numuon-16mb --nproc 8
+  torchrun --nproc_per_node=8 -m golf train numuon-16mb""",
 )
 @click.argument("recipe", required=False)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default artifacts/NAME of the recipe.")
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Continue an interrupted run from its checkpoint.")
 @click.option("--force", is_flag=True, help="Start over in a folder that holds a run.")
 @device_option
+@click.option("--nproc", type=click.IntRange(1, 1024), default=1, help="Processes that share the training, one a GPU.")
 @click.option("--dry-run", is_flag=True, help="Show sizes, optimizers and estimated time; write nothing.")
 @json_option
 def train(
@@ -39,6 +44,7 @@ def train(
     resume: bool,
     force: bool,
     device: str,
+    nproc: int,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -60,6 +66,10 @@ def train(
         _dry_run(resolved, device, as_json)
         return
     run = Run(from_here(out or workspace.artifacts / resolved.name))
+    if nproc > 1:
+        from golf.cli.launch import launch
+
+        sys.exit(launch(nproc))
     _train(resolved, run, workspace.data, device, resume=resume, force=force, as_json=as_json)
 
 
@@ -79,21 +89,39 @@ def _dry_run(recipe: Recipe, device: str, as_json: bool) -> None:
 
 def _train(recipe: Recipe, run: Run, cache: Path, device: str, *, resume: bool, force: bool, as_json: bool) -> None:
     from golf import durable
-    from golf.cli.options import resolve_device
+    from golf.cli.options import own_device, resolve_device
     from golf.cli.terminal import as_text, show, show_json, watching
     from golf.interrupt import listening
+    from golf.observer import Observer
+    from golf.processes import joined
     from golf.report import training_table
     from golf.results import to_json
     from golf.runs import lock
     from golf.train import claim_folder
     from golf.train import train as train_flow
 
-    chosen = resolve_device(device)
-    claim_folder(run, recipe, resume=resume, force=force)  # before the lock, which makes the folder
-    with lock(run), listening() as stop, watching(recipe.train.steps) as observer:
-        claim_folder(run, recipe, resume=resume, force=force)
-        result = train_flow(recipe, run, cache=cache, device=chosen, stop=stop, resume=resume, observer=observer)
-        durable.write_text(run.result, as_text(to_json(result)))
+    chosen = own_device(resolve_device(device))
+    with joined(chosen) as processes, listening() as stop, ExitStack() as stack:
+        observer = Observer()
+        if processes.first:
+            claim_folder(run, recipe, resume=resume, force=force)  # before the lock, which makes the folder
+            stack.enter_context(lock(run))
+            observer = stack.enter_context(watching(recipe.train.steps))
+            claim_folder(run, recipe, resume=resume, force=force)
+        result = train_flow(
+            recipe,
+            run,
+            cache=cache,
+            device=chosen,
+            stop=stop,
+            resume=resume,
+            observer=observer,
+            processes=processes,
+        )
+        if result is not None:
+            durable.write_text(run.result, as_text(to_json(result)))
+    if result is None:
+        return
     if as_json:
         show_json(to_json(result))
     else:

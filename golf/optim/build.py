@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from golf.optim.numuon import NuMuon
-from golf.optim.schedules import rank_fraction
+from golf.optim.schedules import momentum, rank_fraction
+from golf.optim.spectral import newton_schulz
 from golf.recipe import Optimizer as Section
 
 
@@ -39,9 +41,9 @@ def _place(section: Section, name: str, shape: tuple[int, ...]) -> tuple[str, fl
 class Optimizers:
     """The optimizers of one model: stepped, scheduled, saved and restored as one."""
 
-    def __init__(self, section: Section, model: nn.Module) -> None:
-        """Build them over `model.named_parameters()`."""
-        self.section = section
+    def __init__(self, section: Section, model: nn.Module, *, process_group: dist.ProcessGroup | None = None) -> None:
+        """Build them over `model.named_parameters()`; the processes of a group share NuMuon's work."""
+        self.section, self._group = section, process_group
         named = dict(model.named_parameters())
         places = assign(section, {name: tuple(p.shape) for name, p in named.items()})
         self._names = {
@@ -52,7 +54,8 @@ class Optimizers:
         self._adamw = self._build_adamw(
             [named[n] for n in self._names["adamw"]], [peaks[n] for n in self._names["adamw"]]
         )
-        matrices = [named[n] for n in self._names["matrices"]]
+        self._names["matrices"].sort(key=_is_down)  # the order of the parameter groups
+        matrices = {name: named[name] for name in self._names["matrices"]}
         self._matrices = self._build_matrices(matrices) if matrices else None
         self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._all]
 
@@ -61,17 +64,33 @@ class Optimizers:
         for optimizer, peaks in zip(self._all, self._peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * lr_multiplier
+        if self._matrices is None or self.section.name == "adamw":
+            return 1.0
+        for group in self._matrices.param_groups:
+            group["momentum"] = momentum(
+                step, steps=steps, warmup=self.section.momentum_warmup, peak=self.section.momentum
+            )
         if not isinstance(self._matrices, NuMuon):
             return 1.0
-        fraction = rank_fraction(step, steps=steps, schedule=self.section.rank)
-        for group in self._matrices.param_groups:
-            group["rank_fraction"] = fraction
-        return fraction
+        rank = self.section.rank
+        for group, end in zip(self._matrices.param_groups, (rank.end, rank.down_end), strict=False):
+            group["rank_fraction"] = rank_fraction(step, steps=steps, schedule=rank, end=end)
+        return rank_fraction(step, steps=steps, schedule=rank)
 
     def step(self) -> None:
         """Apply every optimizer's update."""
         for optimizer in self._all:
             optimizer.step()
+        if self.section.spectral_decay and self._matrices is not None:
+            self._decay_spectra(self._matrices)
+
+    @torch.no_grad()
+    def _decay_spectra(self, matrices: torch.optim.Optimizer) -> None:
+        """W ← W - lr · spectral_decay · polar(W): every singular value loses the same (arXiv:2610.11730)."""
+        for group in matrices.param_groups:
+            for parameter in group["params"]:
+                polar = newton_schulz(parameter.to(torch.bfloat16))
+                parameter.add_(polar, alpha=-group["lr"] * self.section.spectral_decay)
 
     def zero_grad(self) -> None:
         """Drop all gradients."""
@@ -111,10 +130,13 @@ class Optimizers:
             {"params": [p], "lr": lr, "weight_decay": self.section.weight_decay if p.ndim == 2 else 0.0}
             for p, lr in zip(parameters, rates, strict=True)
         ]
-        return torch.optim.AdamW(groups, betas=self.section.betas, eps=self.section.eps)
+        fused = parameters[0].device.type == "cuda"
+        return torch.optim.AdamW(groups, betas=self.section.betas, eps=self.section.eps, fused=fused)
 
-    def _build_matrices(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    def _build_matrices(self, named: dict[str, nn.Parameter]) -> torch.optim.Optimizer:
+        """The section's optimizer; NuMuon with a group of its own for the MLP's down projections."""
         section = self.section
+        parameters = list(named.values())
         if section.name == "adamw":
             return torch.optim.AdamW(
                 parameters, lr=section.lr, betas=section.betas, eps=section.eps, weight_decay=section.weight_decay
@@ -125,4 +147,13 @@ class Optimizers:
             "weight_decay": section.weight_decay,
             "nesterov": section.nesterov,
         }
-        return torch.optim.Muon(parameters, **shared) if section.name == "muon" else NuMuon(parameters, **shared)
+        if section.name == "muon":
+            return torch.optim.Muon(parameters, **shared)
+        down = [item for item in named.items() if _is_down(item[0])]
+        others = [item for item in named.items() if not _is_down(item[0])]
+        groups = [{"params": each} for each in (others, down) if each]
+        return NuMuon(groups, process_group=self._group, **shared)
+
+
+def _is_down(name: str) -> bool:
+    return name.endswith("mlp.down.weight")

@@ -6,6 +6,8 @@ import math
 
 from golf.recipe import RankSchedule
 
+_FIRST_MOMENTUM = 0.85
+
 
 def learning_rate(step: int, *, steps: int, warmup: float, cooldown: float, min_lr: float) -> float:
     """Multiplier of the peak learning rate at `step` of `steps`: linear rise, plateau, linear fall (WSD).
@@ -21,13 +23,26 @@ def learning_rate(step: int, *, steps: int, warmup: float, cooldown: float, min_
     return 1.0
 
 
-def rank_fraction(step: int, *, steps: int, schedule: RankSchedule) -> float:
+def momentum(step: int, *, steps: int, warmup: float, peak: float) -> float:
+    """Momentum at `step` of `steps`: rises in a line from 0.85 to `peak` over the share `warmup` of the steps.
+
+    As in the speed runs from which the contest descends (github.com/KellerJordan/modded-nanogpt).
+    """
+    rise = round(warmup * steps)
+    if step >= rise:
+        return peak
+    start = min(_FIRST_MOMENTUM, peak)
+    return start + (peak - start) * step / rise
+
+
+def rank_fraction(step: int, *, steps: int, schedule: RankSchedule, end: float | None = None) -> float:
     """Share r(t) of min(M, N) directions that an update keeps (arXiv:2603.03597, section 4).
 
     `fixed` keeps `end`; `piecewise` falls in four equal stairs; `cosine` falls along a half wave. Both start falling
     after `hold` and have reached `end` at `finish`, early enough for the weight decay to forget the full-rank phase.
+    An `end` that is given stands for the schedule's own.
     """
-    start, end = schedule.start, schedule.end
+    start, end = schedule.start, schedule.end if end is None else end
     time = step / steps
     if schedule.kind == "fixed" or time >= schedule.finish:
         return end

@@ -40,8 +40,8 @@ def exchange(
     piece = torch.zeros(max(map(sum, shares)), dtype=dtype, device=device)
     if own:
         torch.cat(list(own), out=piece[: sum(shares[rank])])
-    gathered = torch.empty(processes, piece.numel(), dtype=dtype, device=device)
+    gathered = [torch.empty_like(piece) for _ in range(processes)]
     # as bytes, because gloo does not know every dtype
-    dist.all_gather_into_tensor(gathered.view(torch.uint8).view(-1), piece.view(torch.uint8), group=group)
+    dist.all_gather([each.view(torch.uint8) for each in gathered], piece.view(torch.uint8), group=group)
     parts = [iter(row.split([*share, row.numel() - sum(share)])) for row, share in zip(gathered, shares, strict=True)]
     return [next(parts[owner]) for owner in owners]

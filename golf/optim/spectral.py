@@ -127,6 +127,22 @@ def orthonormalize(matrix: Tensor) -> Tensor:
     return _cholesky_qr(q, _CHOLESKY_SHIFTS[1]) if matrix.dtype == torch.float32 else q.to(matrix.dtype)
 
 
+def singular_values(matrix: Tensor) -> Tensor:
+    """Singular values (min(M, N),) float32 of a matrix (M, N), falling; those below 3e-4 of the largest are rounding.
+
+    From the eigenvalues of the smaller Gram matrix, which takes a fifth of an SVD's time.
+    """
+    tame = _tame(matrix.float())
+    gram = tame.mT @ tame if matrix.shape[0] > matrix.shape[1] else tame @ tame.mT
+    return torch.linalg.eigvalsh(gram).clamp_min(0).sqrt().flip(0)
+
+
+def energy_share(singular_values: Tensor, top: int) -> float:
+    """Share of ‖W‖_F² in the `top` largest singular values."""
+    energy = singular_values.double().square()
+    return float(energy[:top].sum() / energy.sum().clamp_min(_TINY))
+
+
 def stable_rank(singular_values: Tensor) -> float:
     """‖W‖_F² / ‖W‖₂²."""
     energy = singular_values.double().square()

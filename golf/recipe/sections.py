@@ -134,6 +134,9 @@ class RankSchedule(Section):
     end: float = Field(0.25, gt=0, le=1, description="rank fraction reached at `finish` and kept")
     hold: Fraction = Field(0.1, description="share of training before the rank starts to fall")
     finish: Fraction = Field(0.8, description="share of training at which the rank has reached `end`")
+    down_end: float | None = Field(
+        None, gt=0, le=1, description="rank fraction that the MLP's down projection ends with; default: `end`"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -148,13 +151,25 @@ class Optimizer(Section):
     name: Literal["numuon", "muon", "adamw"] = Field("numuon", description="numuon, muon (torch.optim.Muon), adamw")
     lr: float = Field(0.02, gt=0, le=10, description="step size of the matrices")
     momentum: float = Field(0.95, ge=0, lt=1, description="muon and numuon: share of the past that is kept")
+    momentum_warmup: Fraction = Field(
+        0.0, description="muon and numuon: share of the steps over which momentum rises from 0.85"
+    )
     nesterov: bool = Field(False, description="muon and numuon: look one step ahead along the momentum")
+    spectral_decay: float = Field(
+        0.0, ge=0, le=10, description="matrices: W <- W - lr * spectral_decay * polar(W) after each step"
+    )
     weight_decay: float = Field(0.1, ge=0, le=10, description="decoupled: W <- (1 - lr * weight_decay) W")
     embedding_lr: float = Field(0.004, gt=0, le=10, description="AdamW step size of the embedding")
     scalar_lr: float = Field(0.01, gt=0, le=10, description="AdamW step size of gains")
     betas: tuple[Beta, Beta] = Field((0.9, 0.95), strict=False, description="AdamW's")
     eps: float = Field(1e-10, gt=0, le=1, description="AdamW's")
     rank: RankSchedule = RankSchedule()
+
+    @model_validator(mode="after")
+    def _decay_has_an_optimizer(self) -> Self:
+        if self.spectral_decay and self.name == "adamw":
+            raise ValueError('spectral_decay goes with name = "muon" or "numuon"')
+        return self
 
 
 class Train(Section):
@@ -169,6 +184,10 @@ class Train(Section):
     warmup: Fraction = Field(0.05, description="share of the steps over which lr rises from 0")
     cooldown: Fraction = Field(0.4, description="share of the steps over which lr falls at the end")
     min_lr: Fraction = Field(0.01, description="lr at the last step over the peak lr")
+    max_seconds: float | None = Field(
+        None, gt=0, le=1e9, description="time of the training: schedules end on it, `steps` are the most it may take"
+    )
+    ema: Beta = Field(0.0, description="decay of an average of the weights, which is then what is packed; 0: none")
     clip: float = Field(1.0, gt=0, le=1e9, description="largest norm of the whole gradient")
     log_every: int = Field(10, ge=1, le=10**9, description="steps between lines of metrics")
     eval_every: int = Field(100, ge=1, le=10**9, description="steps between looks at validation loss, ranks, size")

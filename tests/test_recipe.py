@@ -61,7 +61,7 @@ def test_a_name_is_all_that_a_recipe_needs():
         ("[train]\nlr = 1.0", "train.lr: unknown key; did you mean optimizer.lr?"),
         (
             "[optimizer.rank]\nfoo = 1",
-            "optimizer.rank.foo: unknown key; known keys: kind, start, end, hold, finish",
+            "optimizer.rank.foo: unknown key; known keys: kind, start, end, hold, finish, down_end",
         ),
         ('[train]\nsteps = "5"', 'train.steps: must be a whole number, got "5"'),
         ("[train]\nsteps = 0", "train.steps: must be in [1, 1_000_000_000], got 0"),

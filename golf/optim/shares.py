@@ -43,5 +43,12 @@ def exchange(
     gathered = [torch.empty_like(piece) for _ in range(processes)]
     # as bytes, because gloo does not know every dtype
     dist.all_gather([each.view(torch.uint8) for each in gathered], piece.view(torch.uint8), group=group)
-    parts = [iter(row.split([*share, row.numel() - sum(share)])) for row, share in zip(gathered, shares, strict=True)]
+    parts = [iter(_split(row, share)) for row, share in zip(gathered, shares, strict=True)]
     return [next(parts[owner]) for owner in owners]
+
+
+def _split(row: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
+    """The items at the start of a piece."""
+    rest = row.numel() - sum(sizes)
+    parts: tuple[Tensor, ...] = row.split([*sizes, rest])  # type: ignore[no-untyped-call]
+    return parts

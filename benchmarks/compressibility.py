@@ -1,0 +1,282 @@
+"""Which optimizer's artifacts are better at the same bytes? One recipe, several optimizers, golf's own packer.
+
+    python -m benchmarks.compressibility --out benchmarks/results/compressibility [--report]
+
+Every optimizer has a learning-rate sweep of its own on one seed. Its best rate is the one whose model, packed by
+rounding to 1.5 bits a weight, has the lowest loss on TRAINING windows (a run sees an eighth of them); models are judged
+on validation text. The best of each is trained with more seeds and packed with tuning at all rates. Every finished run
+is one JSON file under --out and is never repeated; several of these commands may share the work (delete the .claimed
+files of killed ones). --report prints the table and draws the picture from what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from golf import durable
+from golf.errors import CapError
+from golf.fit import fit
+from golf.interrupt import StopFlag
+from golf.observer import Observer
+from golf.pack import make_draft, measured
+from golf.recipe import load_recipe
+from golf.runs import Run
+from golf.source import LOOKS, load_source
+from golf.train import train
+from golf.workspace import find_workspace
+
+RECIPE = Path("benchmarks/compressibility.toml")
+SWEEP_BITS = (1.0, 1.5, 2.0)
+FINAL_BITS = (0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 4.0)
+CHOSEN_AT = 1.5
+SEEDS = (1, 2, 3)
+SWEEP_SEED = 1
+_CLAIM = 16
+# The first so many variants are compared on all seeds before the others begin.
+MAIN = 5
+_MUON_RATES = (0.01, 0.02, 0.04, 0.08)
+# ‖update‖ is √r of Muon's at the same rate, so NuMuon's sweep lies higher.
+_NUMUON_RATES = (0.02, 0.04, 0.08, 0.16)
+
+
+def _numuon(kind: str, end: float) -> dict[str, str]:
+    return {"optimizer.name": "numuon", "optimizer.rank.kind": kind, "optimizer.rank.end": str(end)}
+
+
+VARIANTS: dict[str, tuple[dict[str, str], tuple[float, ...]]] = {
+    "AdamW": ({"optimizer.name": "adamw"}, (0.001, 0.002, 0.004, 0.008)),
+    "Muon": ({"optimizer.name": "muon"}, _MUON_RATES),
+    "Muon, spectral decay": (
+        {"optimizer.name": "muon", "optimizer.weight_decay": "0.0", "optimizer.spectral_decay": "0.1"},
+        _MUON_RATES,
+    ),
+    "NuMuon piecewise .25": (_numuon("piecewise", 0.25), _NUMUON_RATES),
+    "NuMuon cosine .25": (_numuon("cosine", 0.25), _NUMUON_RATES),
+    "NuMuon piecewise .5": (_numuon("piecewise", 0.5), _NUMUON_RATES),
+    "NuMuon piecewise .1": (_numuon("piecewise", 0.1), _NUMUON_RATES),
+    "NuMuon fixed .25": (_numuon("fixed", 0.25), _NUMUON_RATES),
+    "NuMuon piecewise .05": (_numuon("piecewise", 0.05), _NUMUON_RATES),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training and its packs."""
+
+    variant: str
+    rate: float
+    seed: int
+    final: bool
+
+    @property
+    def key(self) -> str:
+        """Name of the result file."""
+        plain = "".join(c if c.isalnum() else "-" for c in self.variant.lower()).replace("--", "-")
+        return f"{plain}-lr{self.rate}-seed{self.seed}-{'final' if self.final else 'sweep'}"
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Train and pack; the row that is kept."""
+    settings = VARIANTS[job.variant][0] | {"optimizer.lr": str(job.rate), "seed": str(job.seed)}
+    recipe = load_recipe(RECIPE, [f"{key}={value}" for key, value in settings.items()])
+    started, cache, device = time.monotonic(), find_workspace(Path.cwd()).data, torch.device("cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        trained = train(recipe, Run(Path(folder)), cache=cache, device=device, stop=StopFlag())
+        assert trained is not None
+        seconds = time.monotonic() - started
+        points = list(_points(Path(folder), job, cache, device))
+    row = {
+        "variant": job.variant,
+        "lr": job.rate,
+        "seed": job.seed,
+        "final": job.final,
+        "date": date.today().isoformat(),
+        "parameters": trained.parameters,
+        "tokens": trained.tokens,
+        "float_loss": trained.val_loss,
+        "float_bpb": trained.val_bpb,
+        "train_seconds": round(seconds, 1),
+        "pack_seconds": round(time.monotonic() - started - seconds, 1),
+        "points": points,
+    }
+    print(f"{job.key}: float {trained.val_loss:.4f}  " + "  ".join(f"{p['bits']}:{p['loss']:.4f}" for p in points))
+    return row
+
+
+def _points(folder: Path, job: Job, cache: Path, device: torch.device) -> Iterator[dict[str, Any]]:
+    """Packs at a series of rates: bytes, losses on validation and on training text, ranks."""
+    source = load_source(
+        Run(folder),
+        cache=cache,
+        device=device,
+        stop=StopFlag(),
+        observer=Observer(),
+        budget={},
+        settings=[] if job.final else ["pack.tune_tokens=0", "pack.low_rank=off"],
+    )
+    draft = make_draft(source, source.prepared(), score := source.score(source.model))
+    looks = list(source.windows(16_384, batch_tokens=2048, purpose=LOOKS))
+    with torch.inference_mode():
+        float_training = statistics.fmean(float(source.model.loss(window)) for window in looks)
+    for bits in FINAL_BITS if job.final else SWEEP_BITS:
+        size = round(bits * draft.weights / 8)
+        with suppress(CapError):
+            fitted = fit(draft, source, room=size - _CLAIM)
+            packed = fitted.solution.packed
+            found = measured(packed, source, folder / "artifact.bin")
+            yield {
+                "bits": bits,
+                "bytes": fitted.solution.size,
+                "binding": fitted.solution.binding,
+                "loss": found.loss,
+                "bpb": found.bpb,
+                "training_loss": float_training + fitted.gap,
+                "gap": found.loss - score.loss,
+                "tuned": fitted.draft.prepared[0].tuned is not None,
+                "ranks": [matrix.factors.rank for matrix in packed.coded],
+            }
+
+
+def jobs(out: Path) -> Iterator[Job]:
+    """What is to be done: sweeps first, then seeds of each variant's best rate as soon as it is known."""
+    names = list(VARIANTS)
+    for some in (names[:MAIN], names[MAIN:]):
+        for variant in some:
+            for rate in VARIANTS[variant][1]:
+                yield Job(variant, rate, SWEEP_SEED, final=False)
+        for seed in SEEDS:
+            for variant in some:
+                if (rate := best_rate(out, variant)) is not None:
+                    yield Job(variant, rate, seed, final=True)
+
+
+def best_rate(out: Path, variant: str) -> float | None:
+    """The sweep's winner on training text at CHOSEN_AT bits; None while the sweep is not complete."""
+    found = {}
+    for rate in VARIANTS[variant][1]:
+        path = out / f"{Job(variant, rate, SWEEP_SEED, final=False).key}.json"
+        if not path.exists():
+            return None
+        points = {point["bits"]: point for point in json.loads(path.read_text())["points"]}
+        found[rate] = points[CHOSEN_AT]["training_loss"] if CHOSEN_AT in points else math.inf
+    return min(found, key=found.__getitem__)
+
+
+def work(out: Path) -> None:
+    """Do what nobody has done or begun, until nothing is left."""
+    out.mkdir(parents=True, exist_ok=True)
+    while (job := next((job for job in jobs(out) if _claim(out, job)), None)) is not None:
+        durable.write_text(out / f"{job.key}.json", json.dumps(run(job), indent=1) + "\n")
+        (out / f"{job.key}.claimed").unlink()
+
+
+def _claim(out: Path, job: Job) -> bool:
+    """Whether this process may do `job`: nobody has a result or works on it."""
+    if (out / f"{job.key}.json").exists():
+        return False
+    try:
+        os.close(os.open(out / f"{job.key}.claimed", os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+def report(out: Path) -> None:
+    """Sweeps, then losses at each rate: mean ± standard error over seeds, and Welch's test against Muon."""
+    rows = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
+    print("sweep (seed 1; loss on validation text: float, then by rounding at 1, 1.5, 2 bits)")
+    for row in rows:
+        if not row["final"]:
+            points = "  ".join(f"{point['loss']:.4f}" for point in row["points"])
+            print(f"  {row['variant']:22} lr {row['lr']:<6} {row['float_loss']:.4f}  {points}")
+    finals = {v: [r for r in rows if r["final"] and r["variant"] == v] for v in VARIANTS}
+    finals = {variant: found for variant, found in finals.items() if found}
+    print("\nbits        " + "".join(f"{variant:>26}" for variant in finals))
+    for bits in (math.inf, *reversed(FINAL_BITS)):
+        losses = {variant: _losses(found, bits) for variant, found in finals.items()}
+        cells = [_cell(own, losses.get("Muon", [])) for own in losses.values()]
+        print(f"{'float' if bits == math.inf else bits:<12}" + "".join(f"{cell:>26}" for cell in cells))
+    print("mean ± standard error over seeds (p of Welch's test against Muon)")
+    _plot(finals, out.with_suffix(".png"))
+
+
+def _losses(rows: list[dict[str, Any]], bits: float) -> list[float]:
+    if bits == math.inf:
+        return [row["float_loss"] for row in rows]
+    return [point["loss"] for row in rows for point in row["points"] if point["bits"] == bits]
+
+
+def _cell(own: list[float], rivals: list[float]) -> str:
+    if not own:
+        return "-"
+    if len(own) < 2:
+        return f"{own[0]:.4f}"
+    error = statistics.stdev(own) / math.sqrt(len(own))
+    test = f" (p {welch(own, rivals):.3f})" if len(rivals) > 1 and own != rivals else ""
+    return f"{statistics.fmean(own):.4f} ± {error:.4f}{test}"
+
+
+def welch(first: list[float], second: list[float]) -> float:
+    """Two-sided p value of Welch's t test for unequal variances."""
+    variances = [statistics.variance(each) / len(each) for each in (first, second)]
+    spread = sum(variances)
+    t = abs(statistics.fmean(first) - statistics.fmean(second)) / math.sqrt(spread)
+    freedom = spread**2 / sum(v**2 / (len(each) - 1) for v, each in zip(variances, (first, second), strict=True))
+    # the regularised incomplete beta function I_x(ν/2, 1/2) by Simpson's rule on x = sin² θ, smooth for ν ≥ 1
+    limit, steps = math.asin(math.sqrt(freedom / (freedom + t * t))), 2000
+    nodes = [math.sin(limit * i / steps) ** (freedom - 1) for i in range(steps + 1)]
+    area = limit / steps / 3 * (nodes[0] + nodes[-1] + 4 * sum(nodes[1::2]) + 2 * sum(nodes[2:-1:2]))
+    beta = math.gamma(freedom / 2) * math.gamma(0.5) / math.gamma((freedom + 1) / 2)
+    return min(1.0, 2 * area / beta)
+
+
+def _plot(finals: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panel = plt.subplots(figsize=(8, 5))
+    for index, (variant, rows) in enumerate(finals.items()):
+        points: dict[float, list[tuple[int, float]]] = {}
+        for row in rows:
+            for point in row["points"]:
+                points.setdefault(point["bits"], []).append((point["bytes"], point["bpb"]))
+        line = [tuple(map(statistics.fmean, zip(*each, strict=True))) for each in points.values()]
+        colour = f"C{index}"
+        panel.plot(*zip(*sorted(line), strict=True), "o-", color=colour, markersize=3, label=variant)
+        panel.axhline(statistics.fmean(r["float_bpb"] for r in rows), color=colour, linewidth=0.6, linestyle=":")
+    panel.set(xlabel="bytes of the artifact", ylabel="bits per byte (dotted: float)", xscale="log")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Work, then report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--report", action="store_true", help="only show what is there")
+    arguments = parser.parse_args()
+    if not arguments.report:
+        work(arguments.out)
+    report(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

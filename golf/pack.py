@@ -12,8 +12,9 @@ import torch
 from golf import durable
 from golf.artifact import BudgetEntry, assemble, open_artifact
 from golf.compress.allocate import Solution
-from golf.compress.codec import Prepared, distortion
+from golf.compress.codec import TABLES, Prepared, distortion
 from golf.compress.factorize import LowRank
+from golf.compress.limit import ideal_bits, limit_bits
 from golf.draft import Draft, Packed, make_claim
 from golf.errors import CapError
 from golf.evaluate import Score
@@ -22,7 +23,7 @@ from golf.interrupt import StopFlag
 from golf.ledger import artifact_ledger
 from golf.observer import Observer
 from golf.rebuild import rebuild
-from golf.results import FactorsEntry, PackResult
+from golf.results import FactorsEntry, PackResult, RateLedger
 from golf.runs import Run
 from golf.source import Source, load_source
 
@@ -65,6 +66,7 @@ def pack(
     clock.done("measure packed")
     ledger = artifact_ledger(open_artifact(out))
     coded = zip(fitted.draft.prepared, solution.packed.coded, strict=True)
+    predicted = sum(distortion(matrix, symbols, solution.scale) for matrix, symbols in coded)
     factors = _factors(fitted.draft, solution)
     clock.done("weigh factors")
     return PackResult(
@@ -78,10 +80,11 @@ def pack(
         float_bpb=float_score.bpb,
         loss=score.loss,
         bpb=score.bpb,
-        predicted_gap=sum(distortion(matrix, symbols, solution.scale) for matrix, symbols in coded),
+        predicted_gap=predicted,
         training_gap=fitted.gap,
         rounded_training_gap=fitted.rounded_gap,
         factors=factors,
+        rate=_rate_ledger(fitted.draft, solution, predicted),
         probes=solution.probes,
         seconds=clock.seconds,
         ledger=ledger,
@@ -158,6 +161,20 @@ def _factors(draft: Draft, solution: Solution[Packed]) -> list[FactorsEntry]:
                 )
             )
     return entries
+
+
+def _rate_ledger(draft: Draft, solution: Solution[Packed], gap: float) -> RateLedger:
+    """Bits per weight up to the rate-distortion limit at the predicted `gap`, and what lies above it."""
+    names = {matrix.name for matrix in solution.packed.coded}
+    sizes = {"residual": 0, TABLES: 0, "side": 0}
+    for payload in solution.packed.payloads:
+        owner, _, part = payload.name.partition("/")
+        if owner == TABLES or owner in names:
+            kind = owner if owner == TABLES else part if part in sizes else "side"
+            sizes[kind] += 8 * len(payload.content)
+    limit, ideal = limit_bits(draft.prepared, gap), ideal_bits(solution.packed.coded)
+    bits = (limit, ideal - limit, sizes["residual"] + sizes[TABLES] - ideal, sizes["side"])
+    return RateLedger(*(each / draft.weights for each in bits))
 
 
 def _matrix_bytes(draft: Draft, scale: float, low_rank: LowRank) -> dict[str, int]:

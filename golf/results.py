@@ -91,6 +91,21 @@ class FactorsEntry:
 
 
 @dataclass(frozen=True)
+class RateLedger:
+    """Bits per weight of the matrices, in terms that add up; `limit` is the rate-distortion limit of Gaussian weights.
+
+    The limit is taken at the loss that the packed symbols are predicted to cost. `shaping` is what ideal codes of the
+    symbols need above it (.2546 for scalar quantization at high rates), `coder` what the real codes and their tables
+    need above those, `side` are scales and factors.
+    """
+
+    limit: float
+    shaping: float
+    coder: float
+    side: float
+
+
+@dataclass(frozen=True)
 class PackResult:
     """A written artifact, measured as re-read from disk."""
 
@@ -111,6 +126,7 @@ class PackResult:
     rounded_training_gap: float | None
     """the same by rounding alone at this cap; None where nothing was tuned"""
     factors: list[FactorsEntry]
+    rate: RateLedger
     probes: int
     seconds: dict[str, float]
     ledger: Ledger

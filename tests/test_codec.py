@@ -199,8 +199,17 @@ def test_an_endless_step_leaves_nothing():
 
 @pytest.mark.parametrize(
     "matrix",
-    [np.zeros((6, 5)), np.ones((6, 5)), np.full((6, 5), 1e-30), np.full((6, 5), 1e30), np.eye(6, 5), np.ones((1, 7))],
-    ids=["zero", "constant", "tiny", "huge", "identity", "one row"],
+    [
+        np.zeros((6, 5)),
+        np.ones((6, 5)),
+        np.full((6, 5), 1e-30),
+        np.full((6, 5), 1e30),
+        np.eye(6, 5),
+        np.ones((1, 7)),
+        np.repeat(np.arange(15.0).reshape(3, 5), 3, axis=0),
+        np.full((6, 5), 7e4),  # beyond float16
+    ],
+    ids=["zero", "constant", "tiny", "huge", "identity", "one row", "duplicate rows", "beyond float16"],
 )
 @pytest.mark.parametrize("low_rank", ["auto", "off", "only"])
 def test_odd_matrices_come_back_within_their_steps(matrix, low_rank):

@@ -100,6 +100,17 @@ def test_the_same_run_packs_to_the_same_bytes_in_two_processes(trained):
     assert (trained / "first.bin").read_bytes() == (trained / "second.bin").read_bytes()
 
 
+def test_one_and_two_threads_pack_the_same_bytes(trained):
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            golf("pack", "--cap", "7kB", "--out", f"by{count}.bin", cwd=trained)
+    finally:
+        torch.set_num_threads(threads)
+    assert (trained / "by1.bin").read_bytes() == (trained / "by2.bin").read_bytes()
+
+
 def test_little_calibration_text_is_said(trained):
     done = golf("pack", "--cap", "7kB", "--out", "x.bin", "--set", "pack.calibration_tokens=16", cwd=trained)
     assert "damping stands in" in done.stderr

@@ -145,7 +145,7 @@ def pack_matrices(
         return None, [_sections(matrix, None) for matrix in matrices]
     histogram = Histogram()
     for matrix in matrices:
-        for symbols, classes in _conditional_parts(matrix).values():
+        for symbols, classes in conditional_parts(matrix).values():
             if fits(symbols, classes):
                 histogram.add(symbols, classes)
     content, tables = Tables.to_bytes(histogram), Tables.of(histogram)
@@ -211,7 +211,7 @@ def update_digest(coded: Coded, update: Callable[[bytes], object]) -> None:
         update(b"" if symbols is None else np.ascontiguousarray(symbols, dtype="<i4").tobytes())
 
 
-def _conditional_parts(matrix: Coded) -> dict[str, tuple[Symbols, NDArray[np.uint8]]]:
+def conditional_parts(matrix: Coded) -> dict[str, tuple[Symbols, NDArray[np.uint8]]]:
     """What is coded by class: the scales and the residual, flat, with the classes of their symbols."""
     codes = np.concatenate((matrix.steps.rows, matrix.steps.columns, matrix.factors.codes)).astype(np.int32)
     parts = {"scales": (codes, scale_classes(*matrix.shape, matrix.factors.rank))}
@@ -223,7 +223,7 @@ def _conditional_parts(matrix: Coded) -> dict[str, tuple[Symbols, NDArray[np.uin
 def _sections(matrix: Coded, tables: Tables | None) -> dict[str, Payload]:
     """The sections of one matrix; with zstd alone where there are no tables."""
     coder: entropy.Coder = "zstd" if tables is None else "best"
-    parts = _conditional_parts(matrix)
+    parts = conditional_parts(matrix)
     sections = {"scales": _section(*parts["scales"], tables)}
     if matrix.factors.rank:
         sections["left"] = entropy.encode(matrix.factors.left, coder=coder)

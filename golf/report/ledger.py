@@ -14,7 +14,12 @@ def pack_summary(result: PackResult) -> Table:
     total = result.size + result.code_bytes
     code = f" + {result.code_bytes:,} of code" if result.code_bytes else ""
     made.add_row("size", f"{result.size:,} bytes{code}, {percent(total, result.cap)} of the cap {result.cap:,}")
-    made.add_row("bits per weight", f"{result.bits_per_weight:.3f}")
+    rate = result.rate
+    made.add_row(
+        "bits per weight",
+        f"{result.bits_per_weight:.3f} = {rate.limit:.3f} limit + {rate.shaping:.3f} shaping + {rate.coder:.3f} coder "
+        f"+ {rate.side:.3f} side",
+    )
     made.add_row("bits per byte", f"{result.bpb:.4f} packed, {result.float_bpb:.4f} float")
     made.add_row(
         "loss gap", f"{result.loss - result.float_loss:+.4f} nats per token, {result.predicted_gap:.4f} predicted"

@@ -1,0 +1,57 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cli import golf_json
+
+from golf.compress.codec import code_matrix, distortion, prepare_matrix
+from golf.compress.limit import ideal_bits, limit_bits
+from golf.compress.sensitivity import Sensitivity
+
+
+def gaussian(M, N, *, rows=1.0, metric=None, seed=0):
+    weights = np.random.default_rng(seed).standard_normal((M, N)).astype(np.float32)
+    sensitivity = Sensitivity(np.broadcast_to(rows, M).astype(float), np.eye(N) if metric is None else metric)
+    return prepare_matrix("m", weights, sensitivity, low_rank="off")
+
+
+def test_one_gaussian_needs_half_the_logarithm_of_what_it_loses():
+    given = gaussian(64, 64)
+    energy = 0.5 * float(np.square(given.scaled * given.steps.relative() * given.base, dtype=np.float64).sum())
+    # D = σ² 4^-R
+    assert limit_bits([given], energy / 4**3) / 64**2 == pytest.approx(3, abs=0.02)
+    assert limit_bits([given], energy * 1.01) == 0
+    assert limit_bits([given], 0.0) == float("inf")
+
+
+@pytest.mark.parametrize(("rate", "most"), [(5, 0.257), (4, 0.262), (3, 0.277)])
+def test_scalar_quantization_lies_a_quarter_bit_above(rate, most):
+    given = gaussian(256, 256)
+    scale = np.sqrt(2 * np.pi * np.e) * 2.0**-rate  # a uniform step, from h(w) - log2 step = rate
+    coded = code_matrix(given, scale, low_rank="off")
+    above = (ideal_bits([coded]) - limit_bits([given], distortion(given, coded, scale))) / 256**2
+    # ½ log2(2πe/12) = .2546 at high rates; more at low ones, where bins' middles stand for their centres of mass
+    assert 0.25 < above < most
+
+
+def test_with_correlated_inputs_feedback_keeps_that_distance():
+    factor = np.random.default_rng(1).standard_normal((128, 128)) @ np.diag(np.geomspace(1, 0.03, 128))
+    metric = factor @ factor.T
+    metric = metric / np.trace(metric) * 128 + 0.01 * np.eye(128)
+    given = gaussian(256, 128, metric=metric)
+    coded = code_matrix(given, 0.05, low_rank="off")
+    above = (ideal_bits([coded]) - limit_bits([given], distortion(given, coded, 0.05))) / (256 * 128)
+    assert 0.25 < above < 0.27
+    # the same symbols without feedback are worth far less
+    plain = replace(given, spread=np.zeros_like(given.spread))
+    worse = code_matrix(plain, 0.05, low_rank="off")
+    assert limit_bits([given], distortion(plain, worse, 0.05)) < 0.9 * limit_bits(
+        [given], distortion(given, coded, 0.05)
+    )
+
+
+def test_the_rate_ledger_adds_up_to_the_matrices_bytes(trained):
+    result = golf_json("pack", "--out", "rated.bin", cwd=trained)
+    assert sum(result["rate"].values()) == pytest.approx(result["bits_per_weight"], abs=0.2)
+    assert result["rate"]["coder"] >= 0
+    assert result["rate"]["limit"] > 0

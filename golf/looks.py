@@ -58,10 +58,10 @@ def score_model(session: Session, tokens: int, stop: Callable[[], None] | None =
 def predict_size(session: Session) -> Prediction:
     """The packed size at the recipe's cap, were the run to end now."""
     recipe, T = session.recipe, session.recipe.train.sequence_length
-    windows = Batches(session.data.train, batch_tokens=T, sequence_length=T, seed=recipe.seed + 1)
+    windows = Batches(session.data.train, batch_tokens=_LOOK_WINDOWS * T, sequence_length=T, seed=recipe.seed + 1)
     sensitivities = measure(
         session.model,
-        (torch.from_numpy(windows.batch(i)).to(session.device) for i in range(_LOOK_WINDOWS)),
+        [torch.from_numpy(windows.batch(0)).to(session.device)],
         seed=recipe.seed,
         row_smoothing=recipe.pack.row_smoothing,
         damping=recipe.pack.damping,

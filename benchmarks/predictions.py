@@ -1,0 +1,69 @@
+"""The packed size that a training predicts, beside what a pack makes of it.
+
+    python -m benchmarks.predictions RUN... [--caps 0.3,0.5,0.8,2]
+
+Caps are shares of the size at which more bytes stop paying, as predicted; beyond 1 the cap does not bind. Packs are by
+rounding alone: tuning keeps to the cap too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from pathlib import Path
+
+import torch
+
+from golf.fit import fit
+from golf.interrupt import StopFlag
+from golf.looks import predict_size
+from golf.observer import Observer
+from golf.optim import Optimizers
+from golf.pack import make_draft
+from golf.runs import Run
+from golf.session import Session
+from golf.source import load_source
+from golf.workspace import find_workspace
+
+CPU = torch.device("cpu")
+
+
+def errors(run: Path, shares: list[float]) -> list[float]:
+    """Predicted over real size, minus 1, at every cap; printed on the way."""
+    source = load_source(
+        Run(run),
+        cache=find_workspace(Path.cwd()).data,
+        device=CPU,
+        stop=StopFlag(),
+        observer=Observer(),
+        budget={},
+        settings=["pack.tune_tokens=0", "verify.tokens=8192"],
+    )
+    draft = make_draft(source, source.prepared(), source.score(source.model))
+    session = Session(
+        source.recipe, Run(run), source.data, source.model, Optimizers(source.recipe.optimizer, source.model), CPU
+    )
+    wanted, found = predict_size(session).wanted_bytes, []
+    for share in shares:
+        cap = round(share * wanted)
+        budget = source.recipe.budget.model_copy(update={"cap": cap})
+        session.recipe = source.recipe.model_copy(update={"budget": budget})
+        predicted, real = predict_size(session).bytes, fit(draft, source, room=cap).solution.size
+        found.append(predicted / real - 1)
+        print(f"{run.name}: cap {cap:,}, predicted {predicted:,}, packed {real:,}, {found[-1]:+.2%}", flush=True)
+    return found
+
+
+def main() -> None:
+    """Compare, print the median."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--caps", default="0.3,0.5,0.8,2")
+    arguments = parser.parse_args()
+    shares = [float(share) for share in arguments.caps.split(",")]
+    every = [abs(error) for run in arguments.runs for error in errors(run, shares)]
+    print(f"median error {statistics.median(every):.2%}, largest {max(every):.2%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from cli import environment, golf, golf_json, golf_process
 
 from golf.artifact import assemble, open_artifact
@@ -23,7 +24,9 @@ def run_folder(workspace):
 
 def weights(folder):
     tensors = load_checkpoint(folder / "checkpoint.safetensors").tensors
-    return {k: hashlib.sha256(v.numpy().tobytes()).hexdigest() for k, v in tensors.items()}
+    return {
+        k: hashlib.sha256(v.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest() for k, v in tensors.items()
+    }
 
 
 def test_the_run_holds_what_the_readme_says(trained):

@@ -107,10 +107,9 @@ def resize_basis(matrix: Tensor, basis: Tensor, rank: int, *, seed: int) -> Tens
     if rank > k:
         extra = fresh_basis(matrix, rank - k, seed=seed, power_iterations=1)
         return torch.cat((basis, extra), dim=1)
-    # The strongest directions inside the basis are the top eigenvectors of a k x k Gram matrix, which two power
-    # iterations find closely enough for a step that iterates again: an eigendecomposition takes ten times as long.
     image = _tame((matrix @ basis).float())
-    return basis @ fresh_basis(image.mT @ image, rank, seed=seed).to(basis.dtype)
+    _, rotation = torch.linalg.eigh(image.mT @ image)  # ascending: the last columns carry the most energy
+    return basis @ rotation[:, k - rank :].to(basis.dtype)
 
 
 def orthonormalize(matrix: Tensor) -> Tensor:

@@ -77,6 +77,25 @@ class Ledger:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """A model's loss on a text; `text_bytes` are the text's, `counted_bytes` those its tokens stand for (if known)."""
+
+    model: Path
+    text: str
+    loss: float
+    bpb: float
+    tokens: int
+    bytes: int
+    text_bytes: int | None
+    counted_bytes: int | None
+    window: int
+    stride: int | None
+    reset: bool
+    documents: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class FactorsEntry:
     """The low-rank part of one matrix; `energy` is the share of the weighted squared norm that it holds.
 

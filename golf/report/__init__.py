@@ -1,6 +1,7 @@
 """Results as tables for people. Computes nothing: every figure comes from the result it shows."""
 
 from golf.report.curve import curve_png, curve_table
+from golf.report.evaluation import evaluation_table
 from golf.report.inspection import inspection_table
 from golf.report.ledger import factor_tables, ledger_tables, pack_summary
 from golf.report.plan import plan_tables
@@ -10,6 +11,7 @@ from golf.report.verdict import verdict_table
 __all__ = [
     "curve_png",
     "curve_table",
+    "evaluation_table",
     "factor_tables",
     "inspection_table",
     "ledger_tables",

@@ -1,0 +1,71 @@
+"""`golf evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from golf.cli.options import device_option, json_option
+
+
+@click.command(
+    short_help="Measure a model's bits per byte on any text.",
+    epilog="""Examples:
+
+\b
+  golf evaluate artifact.bin
+  golf evaluate artifact.bin --data data/datasets/fineweb10B_sp1024 --stride 64
+  golf evaluate artifacts/quickstart --data other.txt --window 512 --reset""",
+)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of shards (their validation part), a .bin file, or text; default: the recipe's validation split.",
+)
+@click.option("--tokens", type=click.IntRange(min=2), help="Most tokens that are read; default: all.")
+@click.option("--window", type=click.IntRange(1, 1 << 20), help="Tokens seen at once; default: the training's.")
+@click.option("--stride", type=click.IntRange(min=1), help="Slide the window by this many tokens, scoring the last.")
+@click.option("--reset", is_flag=True, help="Start anew at each document instead of seeing the one before.")
+@device_option
+@json_option
+def evaluate(
+    model: Path,
+    data: Path | None,
+    tokens: int | None,
+    window: int | None,
+    stride: int | None,
+    reset: bool,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Measure MODEL, an artifact or a run's folder, in nats per token and bits per byte.
+
+    Without --stride whole windows are scored side by side, as the contest does by default; with it every target is
+    scored once, the tail included.
+    """
+    from golf.cli.options import resolve_device
+    from golf.cli.terminal import show, show_json, watching
+    from golf.cli.verify import find_artifact
+    from golf.interrupt import listening
+    from golf.report import evaluation_table
+    from golf.results import to_json
+    from golf.score import score
+
+    with listening() as stop, watching() as observer:
+        result = score(
+            find_artifact(model),
+            data=data,
+            tokens=tokens,
+            window=window,
+            stride=stride,
+            reset=reset,
+            device=resolve_device(device),
+            stop=stop,
+            observer=observer,
+        )
+    if as_json:
+        show_json(to_json(result))
+    else:
+        show([evaluation_table(result)])

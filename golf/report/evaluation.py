@@ -1,0 +1,25 @@
+"""A measurement as a table."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from golf.report.tables import table
+from golf.results import Evaluation
+
+
+def evaluation_table(result: Evaluation) -> Table:
+    """Bits per byte, and everything that it was reckoned from."""
+    made = table(f"measured {result.model}", "", "")
+    made.add_row("text", result.text)
+    windows = f"{result.window} tokens"
+    made.add_row("windows", f"{windows}, each scoring its last {result.stride}" if result.stride else windows)
+    if result.reset:
+        made.add_row("context", f"starts anew at each of {result.documents:,} documents")
+    made.add_row("nats per token", f"{result.loss:.6f}")
+    made.add_row("bits per byte", f"{result.bpb:.6f}")
+    made.add_row("scored", f"{result.tokens:,} tokens, {result.bytes:,} bytes")
+    if result.text_bytes is not None and result.counted_bytes != result.text_bytes:
+        made.add_row("bytes of the text", f"{result.text_bytes:,}; its tokens stand for {result.counted_bytes:,}")
+    made.add_row("time", f"{result.seconds:.1f} s, {result.tokens / max(result.seconds, 1e-9):,.0f} tokens/s")
+    return made

@@ -1,0 +1,66 @@
+"""`golf evaluate`: one measure, whatever holds the model."""
+
+import numpy as np
+import pytest
+from cli import golf, golf_json
+
+from golf.data import write_shard
+
+
+def test_an_artifact_is_worth_what_verify_says(trained):
+    verdict = golf_json("verify", "artifact.bin", cwd=trained)
+    result = golf_json("evaluate", "artifact.bin", "--tokens", "2049", cwd=trained)
+    assert (result["loss"], result["bpb"]) == (verdict["loss"], verdict["bpb"])
+    assert (result["tokens"], result["window"], result["stride"]) == (2048, 64, None)
+    assert result["text_bytes"] == result["counted_bytes"]
+
+
+def test_a_checkpoint_is_worth_what_train_said(trained):
+    trained_loss = golf_json("pack", "--out", "again.bin", cwd=trained)["float_loss"]
+    for model in ("artifacts/tiny", "artifacts/tiny/checkpoint.safetensors"):
+        result = golf_json("evaluate", model, "--tokens", "2049", cwd=trained)
+        assert result["loss"] == pytest.approx(trained_loss, abs=1e-6)
+
+
+def test_sliding_scores_the_tail_and_shorter_strides_help_no_less_context(trained):
+    plain = golf_json("evaluate", "artifact.bin", "--tokens", "1000", cwd=trained)
+    whole = golf_json("evaluate", "artifact.bin", "--tokens", "1000", "--stride", "64", cwd=trained)
+    sliding = golf_json("evaluate", "artifact.bin", "--tokens", "1000", "--stride", "8", cwd=trained)
+    assert (plain["tokens"], whole["tokens"], sliding["tokens"]) == (960, 999, 999)
+    assert sliding["loss"] < whole["loss"]
+
+
+def test_shards_and_the_text_they_were_made_from_score_alike(trained, tmp_path):
+    text = "def f(x):\n    return x\n" * 40
+    (tmp_path / "text.txt").write_text(text)
+    tokens = np.array([1, *(4 + byte for byte in text.encode())], dtype=np.uint16)
+    write_shard(tmp_path / "shards" / "fineweb_val_000000.bin", tokens)
+    by_text = golf_json("evaluate", "artifact.bin", "--data", tmp_path / "text.txt", cwd=trained)
+    by_shard = golf_json("evaluate", "artifact.bin", "--data", tmp_path / "shards", cwd=trained)
+    assert by_shard["loss"] == by_text["loss"]
+    assert (by_shard["text_bytes"], by_text["text_bytes"]) == (None, len(text))
+
+
+def test_a_reset_counts_the_documents(trained, tmp_path):
+    (tmp_path / "two").mkdir()
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / "two" / name).write_text(f"{name} = 1\n" * 30)
+    done = golf("evaluate", "artifact.bin", "--data", tmp_path / "two", "--reset", cwd=trained)
+    assert "starts anew at each of 2 documents" in done.stdout
+    assert (
+        golf_json("evaluate", "artifact.bin", "--data", tmp_path / "two", "--reset", cwd=trained)["tokens"]
+        == 2 * 301 - 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("artifact.bin", "--window", "8", "--stride", "9"), 2, "--stride 9 is more than the window 8"),
+        (("nowhere.bin",), 2, "nowhere.bin"),
+        (("text.txt",), 4, "not a golf artifact"),
+        (("artifacts",), 2, "golf train"),
+    ],
+)
+def test_mistakes_get_a_sentence(trained, arguments, code, message):
+    assert message in golf("evaluate", *arguments, cwd=trained, check=code).stderr

@@ -96,6 +96,51 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class SplitEntry:
+    """One split of prepared text; `counted_bytes` are what its tokens stand for, BOS is among the tokens."""
+
+    files: int
+    documents: int
+    tokens: int
+    text_bytes: int
+    counted_bytes: int
+    changed_documents: int
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """Shards that were written from text; `encode_seconds` leave out the tokenizer's training."""
+
+    folder: Path
+    tokenizer: str
+    vocab_size: int
+    splits: dict[str, SplitEntry]
+    seconds: float
+    encode_seconds: float
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One shard; `bytes` are those its tokens stand for, None without a tokenizer."""
+
+    name: str
+    tokens: int
+    documents: int
+    bytes: int | None
+    largest_token: int
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """A folder of shards, all of them sound."""
+
+    folder: Path
+    shards: list[ShardEntry]
+    tokenizer: str | None
+    vocab_size: int | None
+
+
+@dataclass(frozen=True)
 class FactorsEntry:
     """The low-rank part of one matrix; `energy` is the share of the weighted squared norm that it holds.
 

@@ -18,7 +18,7 @@ LAYERS = [
     ["draft"],
     ["source", "session"],
     ["fit", "looks"],
-    ["train", "pack", "verify", "score", "generate", "plan"],
+    ["train", "pack", "verify", "score", "generate", "plan", "dataset"],
     ["curve"],
     ["report"],
     ["cli"],

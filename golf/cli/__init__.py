@@ -8,6 +8,7 @@ import sys
 import click
 
 from golf import __version__
+from golf.cli.data import data
 from golf.cli.evaluate import evaluate
 from golf.cli.generate import generate
 from golf.cli.inspect import inspect
@@ -32,7 +33,7 @@ def golf() -> None:
     """Train, pack and verify the best language model that fits in a byte cap."""
 
 
-for _command in (train, pack, verify, evaluate, inspect, generate):
+for _command in (train, pack, verify, evaluate, inspect, generate, data):
     golf.add_command(_command)
 
 

@@ -5,6 +5,7 @@ from golf.data.bpe import train_sentencepiece
 from golf.data.corpus import documents, whole_text
 from golf.data.prepare import TokenSet, evaluation_tokens, prepare, text_accounting, text_tokens
 from golf.data.shards import TokenStream, check_tokens, open_shard, write_shard
+from golf.data.shardset import make_shards, train_tokenizer
 from golf.data.textfiles import Document
 from golf.data.tokenizer import (
     Accounting,
@@ -30,11 +31,13 @@ __all__ = [
     "documents",
     "evaluation_tokens",
     "load_tokenizer",
+    "make_shards",
     "open_shard",
     "prepare",
     "text_accounting",
     "text_tokens",
     "train_sentencepiece",
+    "train_tokenizer",
     "whole_text",
     "write_shard",
     "xz_bits_per_byte",

@@ -59,16 +59,16 @@ def _split(section: Data, split: Split) -> Iterator[Document]:
 
 def _validation(section: Data) -> Iterator[Document]:
     if section.source == "stdlib":
-        return _stdlib(section, validates=True)
+        return _stdlib(section, validating=True)
     if section.val_path:
         return whole_text(Path(section.val_path), section)
-    return (document for document in _own_text(section) if _validates(document.text.encode(), section))
+    return (document for document in _own_text(section) if validates(document.text.encode(), section.val_fraction))
 
 
 def _training(section: Data) -> Iterator[Document]:
     """Everything that is not chosen for validation; copies of validation documents may still be among it."""
     if section.source == "stdlib":
-        return _stdlib(section, validates=False)
+        return _stdlib(section, validating=False)
     return _own_text(section)
 
 
@@ -78,13 +78,13 @@ def _own_text(section: Data) -> Iterator[Document]:
     return whole_text(Path(section.path), section)
 
 
-def _stdlib(section: Data, *, validates: bool) -> Iterator[Document]:
+def _stdlib(section: Data, *, validating: bool) -> Iterator[Document]:
     """Python's own sources by path; the split is known from the path, so only the files asked for are read."""
     root = Path(sysconfig.get_path("stdlib"))
     files = visible_files(root, skipped=_SKIPPED)
     names = sorted(file.relative_to(root).as_posix() for file in files if _is_source(file.name))
     for name in names:
-        if _validates(name.encode(), section) == validates and (text := _source(root / name)):
+        if validates(name.encode(), section.val_fraction) == validating and (text := _source(root / name)):
             yield Document(name, text)
 
 
@@ -100,9 +100,9 @@ def _source(file: Path) -> str:
         return ""
 
 
-def _validates(key: bytes, section: Data) -> bool:
-    """Whether a document hashes into the validation share."""
-    return int.from_bytes(hashlib.sha256(_SPLIT + key).digest()[:8]) / 2**64 < section.val_fraction
+def validates(key: bytes, share: float) -> bool:
+    """Whether a document of this key, its content or its path, hashes into the validation share."""
+    return int.from_bytes(hashlib.sha256(_SPLIT + key).digest()[:8]) / 2**64 < share
 
 
 def _digest(document: Document) -> bytes:

@@ -30,7 +30,13 @@ Tokens = NDArray[np.uint16]
 def write_shard(path: Path, tokens: Tokens) -> None:
     """Write `tokens` (n,) uint16 durably. Law: `open_shard(path)` equals them."""
     header = struct.pack("<3i", MAGIC, VERSION, len(tokens)).ljust(HEADER_BYTES, b"\0")
-    durable.write_bytes(path, header + tokens.astype("<u2").tobytes())
+
+    def fill(temporary: Path) -> None:  # without another copy of what may be 200 MB
+        with temporary.open("wb") as stream:
+            stream.write(header)
+            tokens.astype("<u2", copy=False).tofile(stream)
+
+    durable.replace(path, fill, need=len(header) + TOKEN_BYTES * len(tokens))
 
 
 def open_shard(path: Path, vocab_size: int | None = None) -> Tokens:

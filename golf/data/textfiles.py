@@ -31,7 +31,8 @@ def read_documents(path: Path, *, text_field: str) -> Iterator[Document]:
 
     A plain file is cut at line ends (a line beyond LINE_LIMIT between characters), and its pieces joined are the file.
     A folder gives the files below it that are UTF-8 and not hidden, by path. A .jsonl file gives `text_field` of each
-    line. Raises DataError where there is no such path, no text, text that is not UTF-8, or a bad record.
+    line, a .parquet file that column of each row (with pyarrow: golf[parquet]). Raises DataError where there is no such
+    path, no text, text that is not UTF-8, or a bad record, and ImportError without pyarrow.
     """
     if not path.exists():
         raise DataError(f"{path} does not exist; check data.path and data.val_path")
@@ -53,7 +54,7 @@ def _explained(read: Callable[[Path, str], Iterator[Document]], path: Path, text
 
 def _folder(folder: Path, text_field: str) -> Iterator[Document]:
     for file in sorted(visible_files(folder), key=lambda file: file.relative_to(folder).as_posix()):
-        if file.suffix == ".jsonl" or is_utf8(file):
+        if file.suffix in (".jsonl", ".parquet") or is_utf8(file):
             name = file.relative_to(folder).as_posix()
             for document in _file(file, text_field):
                 yield Document(name + document.name.removeprefix(file.name), document.text)
@@ -84,6 +85,9 @@ def is_utf8(file: Path) -> bool:
 
 
 def _file(file: Path, text_field: str) -> Iterator[Document]:
+    if file.suffix == ".parquet":
+        yield from _rows(file, text_field)
+        return
     with file.open("rb") as stream:
         yield from _records(file, stream, text_field) if file.suffix == ".jsonl" else _plain(file, stream)
 
@@ -93,6 +97,27 @@ def _records(file: Path, stream: BinaryIO, text_field: str) -> Iterator[Document
     for number, line in enumerate(stream, start=1):
         if line.strip() and (text := _record_text(file, number, line, text_field)):
             yield Document(f"{file.name}:{number}", text)
+
+
+def _rows(file: Path, text_field: str) -> Iterator[Document]:
+    """The text column of a .parquet file, a group of rows in memory at a time."""
+    try:
+        from pyarrow import ArrowInvalid
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        raise ImportError("reading .parquet needs pyarrow; install golf[parquet]") from None
+    try:
+        table = ParquetFile(file)
+        if text_field not in table.schema_arrow.names:
+            raise DataError(f'{file}: no column "{text_field}"; set data.text_field to the one that holds the text')
+        rows = (row for batch in table.iter_batches(columns=[text_field]) for row in batch.column(0).to_pylist())
+        for number, text in enumerate(rows, start=1):
+            if text is not None and not isinstance(text, str):
+                raise DataError(f'{file}, row {number}: column "{text_field}" holds no strings')
+            if text:
+                yield Document(f"{file.name}:{number}", text)
+    except ArrowInvalid as error:
+        raise DataError(f"{file}: not a Parquet file ({str(error).splitlines()[0]})") from None
 
 
 def _record_text(file: Path, number: int, line: bytes, text_field: str) -> str:

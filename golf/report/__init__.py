@@ -1,6 +1,7 @@
 """Results as tables for people. Computes nothing: every figure comes from the result it shows."""
 
 from golf.report.curve import curve_png, curve_table
+from golf.report.dataset import info_table, prepared_table, recipe_lines
 from golf.report.evaluation import evaluation_table
 from golf.report.inspection import inspection_table
 from golf.report.ledger import factor_tables, ledger_tables, pack_summary
@@ -13,10 +14,13 @@ __all__ = [
     "curve_table",
     "evaluation_table",
     "factor_tables",
+    "info_table",
     "inspection_table",
     "ledger_tables",
     "pack_summary",
     "plan_tables",
+    "prepared_table",
+    "recipe_lines",
     "training_table",
     "verdict_table",
 ]

@@ -1,0 +1,115 @@
+"""`golf data`: text to shards, and what shards hold."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from golf.cli.options import json_option
+
+
+@click.group(
+    short_help="Make and check token shards.",
+    epilog="""Examples:
+
+\b
+  golf data prepare texts/ more.jsonl --tokenizer sp:1024 --out data/mine
+  golf data prepare book.txt --tokenizer fineweb_1024_bpe.model --out data/book
+  golf data info data/mine""",
+)
+def data() -> None:
+    """Make token shards in the contest's format, and check them."""
+
+
+@data.command(
+    short_help="Write shards from text.",
+    epilog="""Examples:
+
+\b
+  golf data prepare texts/ --tokenizer sp:1024 --out data/mine
+  golf data prepare dump.parquet --text-field content --tokenizer bytes --out data/dump --workers 8""",
+)
+@click.argument("texts", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--tokenizer", required=True, help='A SentencePiece model, "sp:N" to train one of N pieces, or "bytes".')
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the shards.")
+@click.option("--name", default="text", show_default=True, help="What shards are called: NAME_train_000000.bin.")
+@click.option("--text-field", default="text", show_default=True, help="Key or column of .jsonl and .parquet.")
+@click.option(
+    "--val-fraction",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.01,
+    show_default=True,
+    help="Share of documents that validate.",
+)
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that tokenise; default: one a core.")
+@json_option
+def prepare(
+    texts: tuple[Path, ...],
+    tokenizer: str,
+    out: Path,
+    name: str,
+    text_field: str,
+    val_fraction: float,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Tokenise TEXTS (UTF-8 files, folders, .jsonl, .parquet) into shards in the contest's format.
+
+    BOS opens each document; a document validates by the hash of its content, so none is in both splits.
+    """
+    from golf.cli.terminal import show, show_json, watching
+    from golf.dataset import TOKENIZER_FILE, prepare_dataset
+    from golf.interrupt import listening
+    from golf.report import prepared_table, recipe_lines
+    from golf.results import to_json
+
+    with listening() as stop, watching() as observer:
+        result = prepare_dataset(
+            texts,
+            tokenizer=tokenizer,
+            out=out,
+            name=name,
+            text_field=text_field,
+            val_fraction=val_fraction,
+            workers=workers or os.cpu_count() or 1,
+            stop=stop,
+            observer=observer,
+        )
+    if as_json:
+        show_json(to_json(result))
+        return
+    show([prepared_table(result)])
+    click.echo(recipe_lines(str(out), str(out / TOKENIZER_FILE), result.vocab_size, result.tokenizer))
+
+
+@data.command(
+    short_help="Count and check shards.",
+    epilog="""Examples:
+
+\b
+  golf data info data/mine
+  golf data info data/datasets/fineweb10B_sp1024 --tokenizer data/tokenizers/fineweb_1024_bpe.model""",
+)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--tokenizer", type=click.Path(path_type=Path), help="SentencePiece model; default: tokenizer.model in FOLDER."
+)
+@json_option
+def info(folder: Path, tokenizer: Path | None, as_json: bool) -> None:
+    """Read every token of FOLDER's shards: tokens, documents, bytes; a malformed one is named with its offset."""
+    from golf.cli.terminal import show, show_json
+    from golf.dataset import dataset_info
+    from golf.interrupt import listening
+    from golf.report import info_table, recipe_lines
+    from golf.results import to_json
+
+    with listening() as stop:
+        found = dataset_info(folder, tokenizer=tokenizer, check=lambda: stop.raise_if_stopped("stopped while reading"))
+    if as_json:
+        show_json(to_json(found))
+        return
+    show([info_table(found)])
+    if found.tokenizer is not None:
+        click.echo(recipe_lines(str(folder), found.tokenizer, found.vocab_size))

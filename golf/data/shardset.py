@@ -1,0 +1,180 @@
+"""Text of any size → token shards in the contest's format, on several cores, in bounded memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, fields
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from golf.data.bpe import train_sentencepiece
+from golf.data.corpus import SPLITS, Split, validates
+from golf.data.shards import Tokens, write_shard
+from golf.data.textfiles import Document, read_documents
+from golf.data.tokenizer import Accounting, Tokenizer, load_tokenizer, with_bos
+from golf.errors import DataError, UsageError
+
+# The contest's: 200 MB a file.
+SHARD_TOKENS = 100_000_000
+# UTF-8 bytes that a worker gets at once: a tenth of a second's work, so that waiting and sending weigh little.
+_CHUNK = 1 << 20
+# Chunks that may wait, encoded or not, for each worker.
+_AHEAD = 3
+
+
+@dataclass(frozen=True)
+class ShardSet:
+    """What was written: shard files and accounting by split."""
+
+    files: dict[Split, list[Path]]
+    accounting: dict[Split, Accounting]
+
+
+def train_tokenizer(sources: Sequence[Path], vocab_size: int, *, text_field: str, val_fraction: float) -> Tokenizer:
+    """A SentencePiece model of `vocab_size` pieces of the training split of `sources`."""
+    texts = (d.text for d in _documents(sources, text_field) if not validates(d.text.encode(), val_fraction))
+    return load_tokenizer("sentencepiece", train_sentencepiece(texts, vocab_size))
+
+
+def make_shards(
+    sources: Sequence[Path],
+    tokenizer: Tokenizer,
+    *,
+    out: Path,
+    name: str,
+    text_field: str,
+    val_fraction: float,
+    workers: int,
+    shard_tokens: int = SHARD_TOKENS,
+    step: Callable[[Accounting], None] = lambda _done: None,
+) -> ShardSet:
+    """Write `NAME_train_000000.bin`, ... and `NAME_val_000000.bin`, ... of `sources` into `out`.
+
+    BOS opens each document. A document validates by the hash of its content, so no document, nor a copy of it, is in
+    both splits. The files do not depend on the number of `workers`. `step` hears of progress and may raise to stop.
+    Raises UsageError where shards of that name are there already, DataError where a split comes out empty.
+    """
+    if held := sorted(out.glob(f"{name}_*.bin")):
+        raise UsageError(f"{held[0]} is there already; name another --out or --name, or delete it")
+    writers = {split: _Writer(out, f"{name}_{split}", shard_tokens) for split in SPLITS}
+    totals = dict.fromkeys(SPLITS, Accounting())
+    for split, tokens, counted in _encoded(_documents(sources, text_field), tokenizer, val_fraction, workers):
+        writers[split].add(tokens)
+        totals[split] = add(totals[split], counted)
+        step(add(totals["train"], totals["val"]))
+    for split, writer in writers.items():
+        writer.close()
+        if not totals[split].documents:
+            raise DataError(
+                f"no document falls into the {split} split at a share of {val_fraction:g}; change --val-fraction"
+            )
+    return ShardSet({split: writer.files for split, writer in writers.items()}, totals)
+
+
+def add(first: Accounting, second: Accounting) -> Accounting:
+    """The accounting of two texts together."""
+    names = [field.name for field in fields(Accounting)]
+    return Accounting(**{name: getattr(first, name) + getattr(second, name) for name in names})
+
+
+class _Writer:
+    """Gathers tokens into shards of exactly `size`, the last one shorter."""
+
+    def __init__(self, folder: Path, stem: str, size: int) -> None:
+        self._folder, self._stem, self._size = folder, stem, size
+        self._held: list[Tokens] = []
+        self._count = 0
+        self.files: list[Path] = []
+
+    def add(self, tokens: Tokens) -> None:
+        while len(tokens) >= self._size - self._count:
+            cut = self._size - self._count
+            self._held.append(tokens[:cut])
+            tokens = tokens[cut:]
+            self._count = self._size
+            self.close()
+        if len(tokens):
+            self._held.append(tokens)
+            self._count += len(tokens)
+
+    def close(self) -> None:
+        """Write what is held."""
+        if self._count:
+            path = self._folder / f"{self._stem}_{len(self.files):06d}.bin"
+            held, self._held, self._count = self._held, [], 0
+            write_shard(path, np.concatenate(held))
+            self.files.append(path)
+
+
+def _documents(sources: Iterable[Path], text_field: str) -> Iterator[Document]:
+    return chain.from_iterable(read_documents(path, text_field=text_field) for path in sources)
+
+
+Chunk = list[tuple[Split, str]]
+Encoded = tuple[Split, Tokens, Accounting]
+
+
+def _encoded(
+    documents: Iterable[Document], tokenizer: Tokenizer, val_fraction: float, workers: int
+) -> Iterator[Encoded]:
+    """Tokens of all documents in their order, split by split within each chunk."""
+    chunks = _chunks(documents, val_fraction)
+    if workers == 1:
+        for chunk in chunks:
+            yield from _encode(chunk, tokenizer)
+        return
+    context = multiprocessing.get_context("spawn")
+    given = (tokenizer.kind, tokenizer.serialized)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=given) as pool:
+        waiting: deque[Future[list[Encoded]]] = deque()
+        for chunk in chunks:
+            waiting.append(pool.submit(_encode_there, chunk))
+            if len(waiting) >= _AHEAD * workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _chunks(documents: Iterable[Document], val_fraction: float) -> Iterator[Chunk]:
+    """Documents with their splits, about _CHUNK bytes at a time."""
+    chunk: Chunk = []
+    size = 0
+    for document in documents:
+        key = document.text.encode()
+        chunk.append(("val" if validates(key, val_fraction) else "train", document.text))
+        size += len(key)
+        if size >= _CHUNK:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _encode(chunk: Chunk, tokenizer: Tokenizer) -> list[Encoded]:
+    found = []
+    for split in SPLITS:
+        parts, total = [], Accounting()
+        for own, text in chunk:
+            if own == split:
+                parts.append(with_bos(tokenizer, text))
+                total = total.add(tokenizer, text, parts[-1])
+        if parts:
+            found.append((split, np.concatenate(parts), total))
+    return found
+
+
+# The tokenizer of a worker process, built once.
+_own: list[Tokenizer] = []
+
+
+def _start(kind: str, serialized: bytes) -> None:
+    _own.append(load_tokenizer(kind, serialized))
+
+
+def _encode_there(chunk: Chunk) -> list[Encoded]:
+    return _encode(chunk, _own[0])

@@ -1,0 +1,155 @@
+"""Texts → a folder of shards with its tokenizer, and what such a folder holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from golf import durable
+from golf.data import (
+    Accounting,
+    ByteTokenizer,
+    Tokenizer,
+    check_tokens,
+    load_tokenizer,
+    make_shards,
+    open_shard,
+    train_tokenizer,
+)
+from golf.data.tokenizer import BOS_ID
+from golf.errors import DamagedFile, DataError, EnvironmentFailure, UsageError
+from golf.interrupt import StopFlag
+from golf.observer import Observer
+from golf.results import DatasetInfo, PreparedDataset, ShardEntry, SplitEntry
+
+TOKENIZER_FILE = "tokenizer.model"
+# Tokens looked at in one go: 32 MB.
+_BLOCK = 16_000_000
+_STOPPED = "stopped while writing shards; those that are complete are kept, delete them before another attempt"
+
+
+def prepare_dataset(
+    sources: Sequence[Path],
+    *,
+    tokenizer: str,
+    out: Path,
+    name: str,
+    text_field: str,
+    val_fraction: float,
+    workers: int,
+    stop: StopFlag,
+    observer: Observer = Observer(),
+) -> PreparedDataset:
+    """Tokenise `sources` (text, folders, .jsonl, .parquet) into `out`.
+
+    `tokenizer` is "bytes", "sp:N" (trained on the training split) or the path of a SentencePiece model, which is put
+    beside the shards. Raises UsageError, DataError, DamagedFile, Interrupted.
+    """
+    began = time.monotonic()
+    durable.sweep(out)
+    observer.stage("tokenizer", 0.0)
+    chosen = _tokenizer(tokenizer, sources, text_field, val_fraction)
+    if chosen.serialized:
+        durable.write_bytes(out / TOKENIZER_FILE, chosen.serialized)
+    encoding = time.monotonic()
+
+    def step(done: Accounting) -> None:
+        stop.raise_if_stopped(_STOPPED)
+        seconds = max(time.monotonic() - encoding, 1e-9)
+        speed = done.text_bytes / 1e6 / seconds
+        observer.stage(f"encode {done.text_bytes / 1e6:,.0f} MB, {done.tokens:,} tokens, {speed:.1f} MB/s", 0.0)
+
+    made = make_shards(
+        sources,
+        chosen,
+        out=out,
+        name=name,
+        text_field=text_field,
+        val_fraction=val_fraction,
+        workers=workers,
+        step=step,
+    )
+    splits = {
+        split: SplitEntry(
+            files=len(made.files[split]),
+            documents=counted.documents,
+            tokens=counted.tokens,
+            text_bytes=counted.text_bytes,
+            counted_bytes=counted.counted_bytes,
+            changed_documents=counted.changed_documents,
+        )
+        for split, counted in made.accounting.items()
+    }
+    return PreparedDataset(
+        folder=out,
+        tokenizer=chosen.kind,
+        vocab_size=chosen.vocab_size,
+        splits={str(split): entry for split, entry in splits.items()},
+        seconds=round(time.monotonic() - began, 3),
+        encode_seconds=round(time.monotonic() - encoding, 3),
+    )
+
+
+def dataset_info(folder: Path, *, tokenizer: Path | None, check: Callable[[], None]) -> DatasetInfo:
+    """Count the shards of `folder`, every token held against the tokenizer where one is there.
+
+    `tokenizer` defaults to tokenizer.model in the folder; without one, bytes are not known. Raises DamagedShard naming
+    file and byte offset, DataError where there are no shards.
+    """
+    paths = sorted(folder.glob("*.bin"))
+    if not paths:
+        raise DataError(f"no .bin file in {folder}; make some with: golf data prepare")
+    known = _folders_tokenizer(folder, tokenizer)
+    shards = []
+    for path in paths:
+        check()
+        shards.append(_shard_entry(path, known))
+    return DatasetInfo(
+        folder=folder,
+        shards=shards,
+        tokenizer=None if known is None else str(tokenizer or folder / TOKENIZER_FILE),
+        vocab_size=None if known is None else known.vocab_size,
+    )
+
+
+def _shard_entry(path: Path, tokenizer: Tokenizer | None) -> ShardEntry:
+    tokens = open_shard(path)
+    documents, counted, largest, last = 0, 0, 0, BOS_ID
+    for start in range(0, len(tokens), _BLOCK):
+        block = np.array(tokens[start : start + _BLOCK])
+        if tokenizer is not None:
+            check_tokens(path, block, tokenizer.vocab_size, first=start)
+            counted += int(tokenizer.byte_counts(np.concatenate(([last], block))).sum())
+        documents += int((block == BOS_ID).sum())
+        largest, last = max(largest, int(block.max())), int(block[-1])
+    bytes_ = None if tokenizer is None else counted
+    return ShardEntry(path.name, len(tokens), documents, bytes_, largest)
+
+
+def _folders_tokenizer(folder: Path, given: Path | None) -> Tokenizer | None:
+    path = given or folder / TOKENIZER_FILE
+    return _load(path) if given or path.exists() else None
+
+
+def _tokenizer(option: str, sources: Sequence[Path], text_field: str, val_fraction: float) -> Tokenizer:
+    if option == "bytes":
+        return ByteTokenizer()
+    if option.startswith("sp:"):
+        if not option[3:].isdigit():
+            raise UsageError(f'--tokenizer {option}: write the number of pieces, as in "sp:1024"')
+        return train_tokenizer(sources, int(option[3:]), text_field=text_field, val_fraction=val_fraction)
+    return _load(Path(option))
+
+
+def _load(path: Path) -> Tokenizer:
+    try:
+        return load_tokenizer("sentencepiece", path.read_bytes())
+    except FileNotFoundError:
+        raise UsageError(f'{path} does not exist; --tokenizer is a SentencePiece model, "sp:1024" or "bytes"') from None
+    except OSError as error:
+        raise EnvironmentFailure(f"cannot read {path}: {error.strerror or error}") from error
+    except DamagedFile as error:
+        raise DamagedFile(str(path), str(error)) from None

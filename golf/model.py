@@ -2,8 +2,8 @@
 
 Rotary embeddings (arXiv:2104.09864), RMSNorm without gain, grouped-query attention (arXiv:2305.13245) with normalised
 queries and keys and a learned gain per query head, relu-squared MLP (arXiv:2109.08668), tied embeddings, logit softcap
-(arXiv:2408.00118): the shape of the Parameter Golf baseline. Optional: a smear gate
-(x_t + g ⊙ x_{t-1}, from the contest).
+(arXiv:2408.00118). Optional, all from the Parameter Golf contest: a smear gate (x_t + g ⊙ x_{t-1}), and what its
+baseline has besides, U-Net skips, a mix of the embedding into each block's input, and scales of each block's outputs.
 """
 
 from __future__ import annotations
@@ -32,6 +32,14 @@ def parameter_shapes(shape: Shape, vocab_size: int) -> Iterator[tuple[str, tuple
     yield "embedding.weight", (vocab_size, D)
     for layer in range(shape.layers):
         block = f"blocks.{layer}"
+        if shape.residual_mix:
+            yield f"{block}.mix_stream", (D,)
+            yield f"{block}.mix_embedding", (D,)
+        if shape.output_scales:
+            yield f"{block}.attention_scale", (D,)
+            yield f"{block}.mlp_scale", (D,)
+        if shape.skips and skip_source(shape, layer) is not None:
+            yield f"{block}.skip_scale", (D,)
         yield f"{block}.attention.query_gain", (shape.heads,)
         yield f"{block}.attention.query.weight", (D, D)
         yield f"{block}.attention.key.weight", (kv_width, D)
@@ -44,6 +52,13 @@ def parameter_shapes(shape: Shape, vocab_size: int) -> Iterator[tuple[str, tuple
 def parameter_count(shape: Shape, vocab_size: int) -> int:
     """Number of weights; the tied embedding counts once."""
     return sum(_product(dims) for _, dims in parameter_shapes(shape, vocab_size))
+
+
+def skip_source(shape: Shape, layer: int) -> int | None:
+    """The layer of the first half whose output is added to the input of `layer`: the last one first."""
+    half = shape.layers // 2
+    source = 2 * half - 1 - layer
+    return source if 0 <= source < half <= layer else None
 
 
 def flops_per_token(shape: Shape, vocab_size: int, sequence_length: int) -> int:
@@ -68,7 +83,7 @@ class Transformer(nn.Module):
         if shape.smear:
             self.smear_gate = nn.Parameter(torch.empty(shape.width))
         self.embedding = nn.Embedding(vocab_size, shape.width, _weight=torch.empty(vocab_size, shape.width))
-        self.blocks = nn.ModuleList(_Block(shape) for _ in range(shape.layers))
+        self.blocks = nn.ModuleList(_Block(shape, layer) for layer in range(shape.layers))
         self._rotary: tuple[Tensor, Tensor] | None = None
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -76,9 +91,12 @@ class Transformer(nn.Module):
         x = _norm(self.embedding(tokens))
         if self.shape.smear:
             x = x + self.smear_gate * _previous(x, tokens)
-        rotary = self._rotary_tables(tokens.shape[1], x)
-        for block in self.blocks:
-            x = block(x, rotary)
+        rotary, embedded = self._rotary_tables(tokens.shape[1], x), x
+        outputs: list[Tensor] = []
+        for layer, block in enumerate(self.blocks):
+            source = skip_source(self.shape, layer) if self.shape.skips else None
+            x = block(x, embedded, None if source is None else outputs[source], rotary)
+            outputs.append(x)
         logits = F.linear(_norm(x), self.embedding.weight).float()
         cap = self.shape.logit_softcap
         return cap * torch.tanh(logits / cap)
@@ -117,8 +135,10 @@ def initialize(model: Transformer, *, seed: int) -> None:
         fresh = torch.empty(parameter.shape)
         if name == "embedding.weight":
             fresh.normal_(std=model.shape.embedding_std, generator=generator)
-        elif name == "smear_gate":
+        elif name == "smear_gate" or name.endswith("mix_embedding"):
             fresh.zero_()
+        elif name.endswith(("mix_stream", "_scale")):
+            fresh.fill_(1.0)
         elif name.endswith("query_gain"):
             fresh.fill_(model.shape.query_gain)
         elif name.endswith(("attention.output.weight", "mlp.down.weight")):
@@ -129,14 +149,38 @@ def initialize(model: Transformer, *, seed: int) -> None:
 
 
 class _Block(nn.Module):
-    def __init__(self, shape: Shape) -> None:
+    mix_stream: Tensor
+    mix_embedding: Tensor
+    attention_scale: Tensor
+    mlp_scale: Tensor
+    skip_scale: Tensor
+
+    def __init__(self, shape: Shape, layer: int) -> None:
         super().__init__()
+        self.shape = shape
+        vectors = {
+            "mix_stream": shape.residual_mix,
+            "mix_embedding": shape.residual_mix,
+            "attention_scale": shape.output_scales,
+            "mlp_scale": shape.output_scales,
+            "skip_scale": shape.skips and skip_source(shape, layer) is not None,
+        }
+        for name, wanted in vectors.items():
+            if wanted:
+                self.register_parameter(name, nn.Parameter(torch.empty(shape.width)))
         self.attention = _Attention(shape)
         self.mlp = _Mlp(shape)
 
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        x = x + self.attention(_norm(x), rotary)
-        return x + self.mlp(_norm(x))
+    def forward(self, x: Tensor, embedded: Tensor, skipped: Tensor | None, rotary: tuple[Tensor, Tensor]) -> Tensor:
+        """x, `embedded`, the input of the first block, and `skipped`, an earlier block's output, (B, T, D) each."""
+        if skipped is not None:
+            x = x + self.skip_scale * skipped
+        if self.shape.residual_mix:
+            x = self.mix_stream * x + self.mix_embedding * embedded
+        attended = self.attention(_norm(x), rotary)
+        x = x + (self.attention_scale * attended if self.shape.output_scales else attended)
+        changed = self.mlp(_norm(x))
+        return x + (self.mlp_scale * changed if self.shape.output_scales else changed)
 
 
 class _Attention(nn.Module):

@@ -96,6 +96,15 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Imported:
+    """Weights that were taken over into a run."""
+
+    run: Path
+    parameters: int
+    tensors: int
+
+
+@dataclass(frozen=True)
 class SplitEntry:
     """One split of prepared text; `counted_bytes` are what its tokens stand for, BOS is among the tokens."""
 

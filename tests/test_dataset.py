@@ -60,8 +60,8 @@ def test_the_number_of_workers_changes_no_byte(corpus):
 
 
 def test_prepared_shards_train_pack_and_verify(corpus):
-    out = golf("data", "prepare", "a.jsonl", "b.txt", "--out", "shards", "--val-fraction", "0.2", "--tokenizer", "sp:300",
-               "--workers", "1", cwd=corpus).stdout  # fmt: skip
+    arguments = ("a.jsonl", "b.txt", "--out", "shards", "--val-fraction", "0.2", "--tokenizer", "sp:300")
+    out = golf("data", "prepare", *arguments, "--workers", "1", cwd=corpus).stdout
     recipe = out[out.index("[data]") :]
     assert 'path = "shards/tokenizer.model"' in recipe
     (corpus / "r.toml").write_text(

@@ -4,19 +4,26 @@ import pytest
 import torch
 
 from golf.model import Transformer, flops_per_token, initialize, parameter_count, parameter_shapes, role
-from golf.recipe import Model
+from golf.recipe import Model, find_recipe, load_recipe
 
 SHAPE = Model(layers=2, width=32, heads=4, kv_heads=2, mlp_ratio=2.0)
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "smear"])
+OPTIONS = {
+    "plain": {},
+    "smear": {"smear": True},
+    "baseline": {"layers": 5, "skips": True, "residual_mix": True, "output_scales": True},
+}
+
+
+@pytest.fixture(params=OPTIONS)
 def model(request):
-    made = Transformer(SHAPE.model_copy(update={"smear": request.param}), 50)
+    made = Transformer(SHAPE.model_copy(update=OPTIONS[request.param]), 50)
     initialize(made, seed=3)
     # the zero-initialised outputs would hide the attention from every test
     with torch.no_grad():
         for name, parameter in made.named_parameters():
-            if name == "smear_gate" or name.endswith(("output.weight", "down.weight")):
+            if name == "smear_gate" or name.endswith(("output.weight", "down.weight", "_scale", "mix_embedding")):
                 parameter.normal_(std=0.2, generator=torch.Generator().manual_seed(len(name)))
     return made
 
@@ -30,10 +37,12 @@ def test_parameter_count_counts_the_tied_embedding_once(model):
 
 
 def test_the_contest_baseline_has_its_published_shape():
-    # 17,059,912 minus the baseline's skips, scales and residual mix, which are options of a later recipe:
+    # 17,059,912 with the baseline's skips, scales and residual mix, which are options:
     # 4 skip weights of 512, and 9 blocks of 2 scales and 2 mixes of 512
     baseline = Model(layers=9, width=512, heads=8, kv_heads=4, mlp_ratio=2.0)
     assert parameter_count(baseline, 1024) == 17_059_912 - 4 * 512 - 9 * 4 * 512
+    whole = load_recipe(find_recipe("baseline-16mb"))
+    assert parameter_count(whole.model, 1024) == 17_059_912
 
 
 def test_no_prediction_sees_its_own_future(model):

@@ -11,6 +11,7 @@ from golf import __version__
 from golf.cli.data import data
 from golf.cli.evaluate import evaluate
 from golf.cli.generate import generate
+from golf.cli.importing import import_
 from golf.cli.inspect import inspect
 from golf.cli.pack import pack
 from golf.cli.train import train
@@ -33,7 +34,7 @@ def golf() -> None:
     """Train, pack and verify the best language model that fits in a byte cap."""
 
 
-for _command in (train, pack, verify, evaluate, inspect, generate, data):
+for _command in (train, pack, verify, evaluate, inspect, generate, data, import_):
     golf.add_command(_command)
 
 

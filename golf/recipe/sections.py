@@ -101,6 +101,13 @@ class Model(Section):
     logit_softcap: float = Field(30.0, gt=0, le=1e4, description="logits are cap * tanh(x / cap)")
     query_gain: float = Field(1.5, gt=0, le=100, description="initial gain of the normalised queries, learned per head")
     smear: bool = Field(False, description="add a learned, gated part of the token before to each embedding")
+    skips: bool = Field(
+        False, description="add the first half's outputs to the second half's inputs, mirrored, per-channel weights"
+    )
+    residual_mix: bool = Field(
+        False, description="mix the embedding into the residual stream at each block's entry, per-channel weights"
+    )
+    output_scales: bool = Field(False, description="scale attention's and MLP's outputs per channel, learned")
     embedding_std: float = Field(0.005, gt=0, le=10, description="of the initial embedding")
 
     @property

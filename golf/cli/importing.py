@@ -1,0 +1,50 @@
+"""`golf import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from golf.cli.options import json_option
+
+
+@click.command(
+    "import",
+    short_help="Take over weights that the contest's script saved.",
+    epilog="""Examples:
+
+\b
+  golf import final_model.pt --recipe baseline-16mb --out artifacts/baseline
+  golf import weights.safetensors --recipe mine.toml && golf pack --cap 16MB""",
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--recipe", required=True, help="The recipe whose model the weights are of, and whose data calibrate it.")
+@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one key of the recipe.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default artifacts/NAME of the recipe.")
+@click.option("--force", is_flag=True, help="Replace a run that is there.")
+@json_option
+def import_(file: Path, recipe: str, settings: tuple[str, ...], out: Path | None, force: bool, as_json: bool) -> None:
+    """Make the state_dict in FILE (.pt, .safetensors) a run that `golf pack` and `golf evaluate` can take.
+
+    Nothing in FILE is executed. Keys that do not fit the recipe's model are named.
+    """
+    from golf.cli.terminal import show_json, watching
+    from golf.importing import import_weights
+    from golf.interrupt import listening
+    from golf.recipe import find_recipe, load_recipe
+    from golf.results import to_json
+    from golf.runs import Run, from_here, lock
+    from golf.train import claim_folder
+    from golf.workspace import find_workspace
+
+    workspace = find_workspace(Path.cwd())
+    resolved = load_recipe(find_recipe(recipe), settings)
+    run = Run(from_here(out or workspace.artifacts / resolved.name))
+    claim_folder(run, resolved, resume=False, force=force)
+    with lock(run), listening() as stop, watching() as observer:
+        result = import_weights(file, resolved, run, cache=workspace.data, stop=stop, observer=observer)
+    if as_json:
+        show_json(to_json(result))
+    else:
+        click.echo(f"imported {result.tensors} tensors, {result.parameters:,} parameters, into {result.run}")

@@ -204,17 +204,26 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     names = sorted({row["checkpoint"] for row in rows})
-    figure, panels = plt.subplots(1, len(names), figsize=(5.5 * len(names), 4.5), squeeze=False, sharey=True)
-    for name, panel in zip(names, panels[0], strict=True):
+    methods = sorted({row["method"].split(" (")[0] for row in rows} - {"limit"})
+    colours = {method: f"C{index}" for index, method in enumerate(methods)} | {"limit": "k"}
+    across = min(3, len(names))
+    down = -(-len(names) // across)
+    size = (4.5 * across, 3.8 * down)
+    figure, panels = plt.subplots(down, across, figsize=size, squeeze=False, sharex=True, sharey=True)
+    for name, panel in zip(names, panels.flat, strict=False):
         own = [row for row in rows if row["checkpoint"] == name and row["gap"] > 0]
-        for method in sorted({row["method"].split(" (")[0] for row in own}):
+        for method, colour in colours.items():
             points = sorted((r["bits_per_weight"], r["gap"]) for r in own if r["method"].split(" (")[0] == method)
-            style = "k:" if method == "limit" else "o-"
-            panel.plot(*zip(*points, strict=True), style, label=method, markersize=4)
-        panel.set(title=name, xlabel="bits per weight, whole file", yscale="log", xlim=(0, 6), ylim=(1e-4, 4))
+            if points:
+                style = ":" if method == "limit" else "o-"
+                panel.plot(*zip(*points, strict=True), style, label=method, color=colour, markersize=3)
+        panel.set(title=name, yscale="log", xlim=(0, 6), ylim=(1e-4, 4))
         panel.grid(alpha=0.3)
-    panels[0][0].set_ylabel("loss gap to the float model, nats per token")
-    panels[0][-1].legend(fontsize=7)
+    for panel in panels[-1]:
+        panel.set_xlabel("bits per weight, whole file")
+    for panel in panels[:, 0]:
+        panel.set_ylabel("loss gap to float, nats per token")
+    panels[0][0].legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 

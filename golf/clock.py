@@ -46,9 +46,9 @@ def steps_within(*, elapsed: float, step: int, seconds: float, steps: int) -> in
     """
     if elapsed >= seconds:
         return step
-    if step < _STEPS_TO_KNOW:
+    if step < _STEPS_TO_KNOW or elapsed * steps <= seconds * step:
         return steps
-    return max(step, min(steps, step + int((seconds - elapsed) * step / elapsed)))
+    return max(step, min(steps, int(seconds * step / elapsed)))
 
 
 def peak_flops(device_name: str) -> float | None:

@@ -34,6 +34,7 @@ from golf.compress.entropy import Coder
 from golf.data.tokenizer import Tokenizer
 from golf.evaluate import Score
 from golf.model import Transformer
+from golf.parallel import in_order
 from golf.rebuild import ContentDigest
 from golf.recipe import Recipe
 
@@ -73,27 +74,39 @@ class Draft:
 
     def build(self, scale: float) -> tuple[int, Packed]:
         """Real bytes of the file at the global step `scale`, and what it is made of."""
-        coded = []
-        for index, prepared in enumerate(self.prepared):
-            self.step(prepared.name, index / len(self.prepared))
-            coded.append(code_matrix(prepared, scale, low_rank=self.recipe.pack.low_rank))
+        coded = list(
+            in_order(lambda each: code_matrix(each, scale, low_rank=self.recipe.pack.low_rank), self._watched())
+        )
         payloads = [*self._fixed_payloads(), *_matrix_payloads(coded, self.recipe.pack.coder)]
         packed = Packed(coded, payloads, self._manifest(coded))
         return len(assemble(packed.manifest, payloads)), packed
 
+    def _watched(self) -> Iterator[Prepared]:
+        for index, prepared in enumerate(self.prepared):
+            self.step(prepared.name, index / len(self.prepared))
+            yield prepared
+
     def decoded(self, packed: Packed) -> Transformer:
         """The model that `packed` decodes to, on the float model's device."""
         model = Transformer(self.model.shape, self.model.vocab_size)
-        weights = {name: p.detach() for name, p in self.model.named_parameters()} | dict(self.small)
-        weights |= {matrix.name: torch.from_numpy(decode_matrix(matrix)) for matrix in packed.coded}
+        weights = {n: self._small(n, p) if p.ndim != 2 else p.detach() for n, p in self.model.named_parameters()}
+        for matrix, values in zip(packed.coded, in_order(decode_matrix, packed.coded), strict=True):
+            weights[matrix.name] = torch.from_numpy(values)
         model.load_state_dict(weights)
         return model.to(self.model.embedding.weight.device)
+
+    def _small(self, name: str, parameter: Tensor) -> Tensor:
+        """A small tensor as it is written: tuned where it was, with the 8 bits of a bfloat16's significand.
+
+        The lower half of each value is then zeros, which zstd takes away. Gains err by .2 %, less than any matrix.
+        """
+        return self.small.get(name, parameter).detach().to(torch.bfloat16).float()
 
     def _fixed_payloads(self) -> Iterator[Payload]:
         """Sections that no step changes: the tokenizer and the small tensors."""
         if self.tokenizer.serialized:
             yield plain_payload("tokenizer", self.tokenizer.serialized)
-        small = [as_bytes(self.small.get(n, p)) for n, p in self.model.named_parameters() if p.ndim != 2]
+        small = [as_bytes(self._small(n, p)) for n, p in self.model.named_parameters() if p.ndim != 2]
         yield plain_payload("small", b"".join(small))
 
     def _manifest(self, coded: list[Coded]) -> Manifest:
@@ -101,7 +114,7 @@ class Draft:
         digest, entries = ContentDigest(), []
         for name, parameter in self.model.named_parameters():
             if (matrix := by_name.get(name)) is None:
-                digest.small(as_bytes(self.small.get(name, parameter)))
+                digest.small(as_bytes(self._small(name, parameter)))
             else:
                 digest.matrix(matrix)
             entries.append(_entry(name, tuple(parameter.shape), matrix))

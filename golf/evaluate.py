@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from golf.model import Transformer
+from golf.parallel import in_order
 
 # Logits of one forward pass: 16 MB, which is 4,096 tokens at 1,024 pieces, enough to fill two cores.
 _BATCH_LOGITS = 4096 * 1024
@@ -74,7 +75,6 @@ def _sliding(low: int, high: int, window: int, stride: int) -> NDArray[np.int64]
     return np.stack([np.maximum(ends - window, low), ends, np.concatenate(([low], ends[:-1]))], axis=1)
 
 
-@torch.inference_mode()
 def evaluate(
     model: Transformer,
     tokens: NDArray[np.uint16],
@@ -89,6 +89,8 @@ def evaluate(
 ) -> Score:
     """Score `tokens` (N,), BOS included, in windows of `sequence_length` as `spans` says; sums run in float64.
 
+    The score does not depend on the number of threads.
+
     `target_bytes` (N-1,) holds the bytes of text behind each target. `stop` may raise to end the work early.
     """
     places = spans(len(tokens), window=sequence_length, stride=stride, documents=documents)
@@ -97,21 +99,25 @@ def evaluate(
     places = places[np.argsort(-lengths, kind="stable")]
     longest = int(lengths.max(initial=1))
     per_pass = max(1, _BATCH_LOGITS // (longest * model.vocab_size))
-    total, targets, scored_bytes = 0.0, 0, 0
     running = np.concatenate(([0], np.cumsum(target_bytes, dtype=np.int64)))
+    targets = int((places[:, 1] - places[:, 2]).sum())
+    scored_bytes = int((running[places[:, 1]] - running[places[:, 2]]).sum())
     model.eval()
-    for done in range(0, len(places), per_pass):
-        if stop is not None:
-            stop()
-        some = places[done : done + per_pass]
-        total += _scored_loss(model, tokens, some, device or model.embedding.weight.device)
-        targets += int((some[:, 1] - some[:, 2]).sum())
-        scored_bytes += int((running[some[:, 1]] - running[some[:, 2]]).sum())
-        if progress is not None:
-            progress(min(1.0, (done + per_pass) / len(places)))
+    device = device or model.embedding.weight.device
+
+    def passes() -> Iterator[NDArray[np.int64]]:
+        for done in range(0, len(places), per_pass):
+            if stop is not None:
+                stop()
+            if progress is not None:
+                progress(done / len(places))
+            yield places[done : done + per_pass]
+
+    total = sum(in_order(lambda some: _scored_loss(model, tokens, some, device), passes(), device=device))
     return Score(loss=total / targets if targets else math.nan, tokens=targets, bytes=scored_bytes)
 
 
+@torch.inference_mode()
 def _scored_loss(
     model: Transformer, tokens: NDArray[np.uint16], places: NDArray[np.int64], device: torch.device
 ) -> float:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from golf.compress.allocate import ENDLESS, Solution, finest_scale, is_full, least_scale, solve
 from golf.compress.tune import tune
 from golf.draft import Draft, Packed
 from golf.errors import CapError
+from golf.parallel import in_order
 from golf.source import LOOKS, TUNING, Source
 
 # Windows of TRAINING text on which packs are compared with the float model.
@@ -69,12 +72,14 @@ def refit(draft: Draft, *, room: int, scale: float) -> Solution[Packed]:
 
 def training_gap(draft: Draft, packed: Packed, source: Source) -> float:
     """Loss of the packed model minus the float model's, nats per token, on training text."""
-    rebuilt, difference, count = draft.decoded(packed), 0.0, 0
-    with torch.inference_mode():
-        for window in source.windows(_LOOK_TOKENS, batch_tokens=_LOOK_BATCH, purpose=LOOKS):
-            difference += float(rebuilt.loss(window) - source.model.loss(window))
-            count += 1
-    return difference / count
+    rebuilt = draft.decoded(packed)
+
+    @torch.inference_mode()
+    def difference(window: Tensor) -> float:
+        return float(rebuilt.loss(window) - source.model.loss(window))
+
+    windows = source.windows(_LOOK_TOKENS, batch_tokens=_LOOK_BATCH, purpose=LOOKS)
+    return statistics.fmean(in_order(difference, windows, device=source.device))
 
 
 def smallest_size(draft: Draft) -> int:
@@ -98,7 +103,7 @@ def _with_or_without_factors(draft: Draft, source: Source, room: int) -> tuple[D
 def _finest(draft: Draft, source: Source, room: int) -> tuple[Solution[Packed], float]:
     """The finest pack by rounding alone, and its gap on training text."""
     target = source.recipe.pack.target_gap
-    least = max(least_scale(float(np.linalg.norm(p.scaled))) for p in draft.prepared)
+    least = max(least_scale(float(np.sqrt(np.square(p.scaled, dtype=np.float64).sum()))) for p in draft.prepared)
     finest = max(finest_scale(draft.weights, target), least)
     found = _filled(draft, _solve(draft, room, finest), room)
     gap = training_gap(draft, found.packed, source)

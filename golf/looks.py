@@ -66,7 +66,7 @@ def predict_size(session: Session) -> Prediction:
         row_smoothing=recipe.pack.row_smoothing,
         damping=recipe.pack.damping,
     )
-    small = sum(p.numel() * 4 for p in session.model.parameters() if p.ndim != 2)
+    small = sum(p.numel() * 2 for p in session.model.parameters() if p.ndim != 2)
     return predict(
         {n: p.detach().float().cpu().numpy() for n, p in session.model.named_parameters() if p.ndim == 2},
         sensitivities,

@@ -26,6 +26,7 @@ from golf.compress.conditional import Tables
 from golf.data.tokenizer import Tokenizer, load_tokenizer
 from golf.errors import DamagedFile, RecipeError
 from golf.model import Transformer, parameter_shapes
+from golf.parallel import in_order
 from golf.recipe import Model, Recipe, recipe_from_dict
 from golf.recipe.validate import validate
 from golf.results import TENSOR_PARTS
@@ -166,6 +167,10 @@ def _decode_tensors(artifact: Artifact) -> dict[str, Weights]:
     weights: dict[str, Weights] = {}
     tables = _tables(artifact)
     small = io.BytesIO(_plain(artifact, "small"))
+    matrices = in_order(
+        lambda tensor: _decoded(artifact, tensor, tables),
+        (each for each in artifact.manifest.tensors if each.kind == "matrix"),
+    )
     for tensor in artifact.manifest.tensors:
         if tensor.kind == "small":
             content = small.read(4 * tensor.weights)
@@ -174,9 +179,8 @@ def _decode_tensors(artifact: Artifact) -> dict[str, Weights]:
             digest.small(content)
             weights[tensor.name] = np.frombuffer(content, dtype="<f4").reshape(tensor.shape).astype(np.float32)
         else:
-            coded = _decode_matrix(artifact, tensor, tables)
+            coded, weights[tensor.name] = next(matrices)
             digest.matrix(coded)
-            weights[tensor.name] = decode_matrix(coded)
     if small.read(1):
         raise DamagedFile("section small", "goes on behind the last small tensor")
     if digest.hexdigest() != artifact.manifest.content_sha256:
@@ -190,6 +194,11 @@ def _tables(artifact: Artifact) -> Tables | None:
     if all(section.name != TABLES for section in artifact.sections):
         return None
     return Tables.from_bytes(_plain(artifact, TABLES), part=f"section {TABLES}")
+
+
+def _decoded(artifact: Artifact, tensor: TensorEntry, tables: Tables | None) -> tuple[Coded, Weights]:
+    coded = _decode_matrix(artifact, tensor, tables)
+    return coded, decode_matrix(coded)
 
 
 def _decode_matrix(artifact: Artifact, tensor: TensorEntry, tables: Tables | None) -> Coded:

@@ -20,6 +20,7 @@ from golf.evaluate import Score, evaluate
 from golf.interrupt import StopFlag
 from golf.model import Transformer
 from golf.observer import Observer
+from golf.parallel import in_order
 from golf.recipe import Recipe, change_recipe, recipe_from_dict
 from golf.runs import Run
 
@@ -69,13 +70,19 @@ class Source:
             row_smoothing=section.row_smoothing,
             damping=section.damping,
         )
-        matrices = [(name, as_weights(p)) for name, p in self.model.named_parameters() if p.ndim == 2]
-        made = []
-        for index, (name, weights) in enumerate(matrices):
-            self.check()
-            self.observer.stage(f"decompose {name}", index / len(matrices))
-            made.append(prepare_matrix(name, weights, sensitivities[name], low_rank=section.low_rank))
-        return made
+        matrices = [(name, p) for name, p in self.model.named_parameters() if p.ndim == 2]
+
+        def watched() -> Iterator[tuple[str, Tensor]]:
+            for index, (name, parameter) in enumerate(matrices):
+                self.check()
+                self.observer.stage(f"decompose {name}", index / len(matrices))
+                yield name, parameter
+
+        def prepared(matrix: tuple[str, Tensor]) -> Prepared:
+            name, parameter = matrix
+            return prepare_matrix(name, as_weights(parameter), sensitivities[name], low_rank=section.low_rank)
+
+        return list(in_order(prepared, watched()))
 
     def _calibration(self, tokens: int) -> Iterator[Tensor]:
         count = self.count(tokens, batch_tokens=_CALIBRATION_BATCH)

@@ -48,14 +48,14 @@ def golf_json(*arguments, cwd, check=0):
     return json.loads(golf(*arguments, "--json", cwd=cwd, check=check).stdout)
 
 
-def golf_process(*arguments, cwd):
+def golf_process(*arguments, cwd, threads=1):
     """A process of its own, to be signalled; its stderr is text."""
     return subprocess.Popen(
         [sys.executable, "-m", "golf", *map(str, arguments)],
         cwd=cwd,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(),
+        env=environment() | {"OMP_NUM_THREADS": str(threads)},
     )
 
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1] / "golf"
 # From the bottom up. A module may import modules of lower layers and of its own package.
 LAYERS = [
     ["errors"],
-    ["sizes", "durable"],
+    ["sizes", "durable", "parallel"],
     ["recipe", "results", "interrupt", "observer", "processes", "clock"],
     ["workspace", "runs", "checkpoint", "artifact", "data", "model"],
     ["compress", "optim", "evaluate", "ledger", "contest"],

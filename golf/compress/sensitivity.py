@@ -8,7 +8,7 @@ model itself (the true Fisher; arXiv:1905.12558 says why not the data's own).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from golf.errors import Diverged
 from golf.model import Transformer
+from golf.parallel import in_order
 
 # A dead row must still get a finite step: it counts as at least this share of its tensor's mean.
 _ROW_FLOOR = 1e-3
@@ -58,38 +59,47 @@ def measure(
     `row_smoothing` mixes the tensor's mean into every row, `damping` adds that share of the mean diagonal to H (so text
     of fewer tokens than columns works). Raises Diverged, naming the tensor, when a gradient is not finite.
     """
-    generator = torch.Generator().manual_seed(seed)
-    sums = {name: _Sums(p) for name, p in model.named_parameters() if p.ndim == 2}
+    sums = {name: _Sums(p, torch.float64) for name, p in model.named_parameters() if p.ndim == 2}
     tokens = 0
-    for window in windows:
-        if stop is not None:
-            stop()
-        with _Watch({id(p): sums[name] for name, p in model.named_parameters() if name in sums}):
-            loss = _sampled_loss(model, window, generator)
-        loss.backward()  # type: ignore[no-untyped-call]
-        model.zero_grad(set_to_none=True)
-        tokens += window.numel() - len(window)
+
+    def batches() -> Iterator[tuple[Tensor, int]]:
+        nonlocal tokens
+        for index, window in enumerate(windows):
+            if stop is not None:
+                stop()
+            tokens += window.numel() - len(window)
+            yield window, seed + index
+
+    device = model.embedding.weight.device
+    for parts in in_order(lambda batch: _batch_sums(model, *batch), batches(), device=device):
+        for name, part in parts.items():
+            sums[name].add(part)
     return _finish(sums, max(tokens, 1), row_smoothing, damping)
 
 
 class _Sums:
-    """Running sums over tokens for one matrix (M, N); a matrix used twice (the tied embedding) adds up both uses."""
+    """Sums over tokens for one matrix (M, N); a matrix used twice (the tied embedding) adds up both uses."""
 
-    def __init__(self, parameter: Tensor) -> None:
+    def __init__(self, parameter: Tensor, dtype: torch.dtype) -> None:
         M, N = parameter.shape
-        self.rows = torch.zeros(M, dtype=torch.float64, device=parameter.device)
-        self.metric = torch.zeros(N, N, dtype=torch.float64, device=parameter.device)
+        self.rows = torch.zeros(M, dtype=dtype, device=parameter.device)
+        self.metric = torch.zeros(N, N, dtype=dtype, device=parameter.device)
+
+    def add(self, part: _Sums) -> None:
+        """Add the sums over other tokens."""
+        self.rows += part.rows
+        self.metric += part.metric
 
     def product(self, x: Tensor, gradient: Tensor) -> None:
         """One use as y = W x: inputs x (tokens, N), gradient at y (tokens, M)."""
         weight = gradient.square().sum(1, keepdim=True)
-        self.metric += (x.T @ (x * weight)).double()
-        self.rows += (gradient.square() * x.square().sum(1, keepdim=True)).double().sum(0)
+        self.metric += x.T @ (x * weight)
+        self.rows += (gradient.square() * x.square().sum(1, keepdim=True)).sum(0)
 
     def lookup(self, tokens: Tensor, gradient: Tensor) -> None:
         """One use as a table: row tokens[t] was read, gradient (tokens, N) at what was read."""
-        self.metric += (gradient.T @ gradient).double()
-        self.rows.index_add_(0, tokens, gradient.square().sum(1).double())
+        self.metric += gradient.T @ gradient
+        self.rows.index_add_(0, tokens, gradient.square().sum(1))
 
 
 class _Watch(TorchFunctionMode):
@@ -108,6 +118,16 @@ class _Watch(TorchFunctionMode):
             tokens = args[0].flatten()
             result.register_hook(lambda g: sums.lookup(tokens, g.flatten(0, -2).float()))
         return result
+
+
+def _batch_sums(model: Transformer, window: Tensor, seed: int) -> dict[str, _Sums]:
+    """Sums over one batch of windows (B, T+1)."""
+    sums = {name: _Sums(p, torch.float32) for name, p in model.named_parameters() if p.ndim == 2}
+    with torch.enable_grad(), _Watch({id(p): sums[name] for name, p in model.named_parameters() if name in sums}):
+        loss = _sampled_loss(model, window, torch.Generator().manual_seed(seed))
+    # through all activations, and to none of the other weights
+    torch.autograd.grad(loss, [model.embedding.weight])
+    return sums
 
 
 def _sampled_loss(model: Transformer, window: Tensor, generator: torch.Generator) -> Tensor:

@@ -9,20 +9,22 @@ small tensors are tuned along; steps and factors stay.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import functional_call
 
 from golf.compress.allocate import bit_price
 from golf.compress.codec import Prepared, Tuned, targets_at
 from golf.compress.factorize import Factors, LowRank, reconstruct
 from golf.errors import Diverged
 from golf.model import Transformer
+from golf.parallel import in_order
 
 # Learning rates, in steps and in the small tensors' own units, from a sweep on .6 M parameters (docs/log.md).
 _LR = 0.02
@@ -31,6 +33,8 @@ _BETAS = (0.9, 0.95)
 _EPS = 1e-12
 # Batches over which the learning rate rises; behind them it falls to 0 along a line.
 _WARMUP = 5
+# A batch is computed in so many parts, whatever the number of threads.
+_PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,9 @@ def tune(
     """
     device = model.embedding.weight.device
     matrices = [_Matrix(each, scale, low_rank, device) for each in prepared]
-    fixed = {name: p.detach() for name, p in model.named_parameters()}
-    small = {name: p.clone().requires_grad_() for name, p in fixed.items() if p.ndim != 2}
+    packed = copy.deepcopy(model)
+    parameters = dict(packed.named_parameters())
+    small = {name: p for name, p in parameters.items() if p.ndim != 2}
     learned = [each.targets for each in matrices if each.targets is not None]
     optimizer = torch.optim.Adam(
         [{"params": learned, "lr": _LR}, {"params": list(small.values()), "lr": _SMALL_LR}], betas=_BETAS, eps=_EPS
@@ -70,28 +75,37 @@ def tune(
     price, divergences = bit_price(scale), []
     for index, batch in enumerate(batches):
         step(index / count)
-        inputs = batch[:, :-1]
-        weights: dict[str, Tensor] = {each.name: each.weights() for each in matrices} | small
-        divergence = _divergence(model, weights, inputs)
-        divergence.backward()  # type: ignore[no-untyped-call]
         for each in matrices:
-            each.add_price_of_bits(price)
+            parameters[each.name].data.copy_(each.weights())
+        divergences.append(_descend(model, packed, batch[:, :-1]))
+        for each in matrices:
+            each.take_gradient(parameters[each.name], price)
         optimizer.step()
         schedule.step()
-        optimizer.zero_grad()
-        divergences.append(float(divergence.detach()))
+        packed.zero_grad()
         if not math.isfinite(divergences[-1]):
             raise Diverged("tuning: the packed model's predictions are not finite; set pack.tune_tokens = 0")
     tuned = [each.result(before, scale) for each, before in zip(matrices, prepared, strict=True)]
     return Tuning(tuned, {name: p.detach() for name, p in small.items()}, divergences)
 
 
-def _divergence(model: Transformer, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-    """KL(float ‖ packed) in nats per token on inputs (B, T)."""
-    with torch.no_grad():
-        wanted = model(inputs).flatten(0, 1).log_softmax(-1)
-    found = functional_call(model, dict(weights), (inputs,)).flatten(0, 1).log_softmax(-1)
-    return F.kl_div(found, wanted, log_target=True, reduction="batchmean")
+def _descend(model: Transformer, packed: Transformer, inputs: Tensor) -> float:
+    """KL(float ‖ packed) in nats per token on inputs (B, T); its gradient goes to the parameters of `packed`."""
+    parameters, total = list(packed.parameters()), 0.0
+
+    def part(some: Tensor) -> tuple[float, tuple[Tensor, ...]]:
+        with torch.no_grad():
+            wanted = model(some).flatten(0, 1).log_softmax(-1)
+        with torch.enable_grad():
+            found = packed(some).flatten(0, 1).log_softmax(-1)
+            divergence = F.kl_div(found, wanted, log_target=True, reduction="sum") / inputs.numel()
+        return float(divergence.detach()), torch.autograd.grad(divergence, parameters)
+
+    for divergence, gradients in in_order(part, inputs.chunk(_PARTS), device=inputs.device):
+        total += divergence
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+    return total
 
 
 class _Matrix:
@@ -104,29 +118,33 @@ class _Matrix:
         self._offset = _product(factors, device)
         self.targets: Tensor | None = None
         if targets is not None:
-            self.targets = torch.from_numpy(targets).to(device).requires_grad_()
+            self.targets = torch.from_numpy(targets).to(device)
             # rms of the weights in units of each one's step; 1/12 is what rounding adds
-            weighted = torch.from_numpy(targets).to(device) * self._steps
-            self._variances = weighted.square().mean() / self._steps.square() + 1 / 12
+            weighted = (self.targets * self._steps).square_().cpu().numpy()
+            self._variances = float(weighted.mean(dtype=np.float64)) / self._steps.square() + 1 / 12
 
     def weights(self) -> Tensor:
-        """The decoded weights; their gradient goes to the targets as if nothing were rounded."""
+        """The decoded weights."""
         if self.targets is None:
             assert self._offset is not None
             return self._offset * self._steps
-        rounded = self.targets + (self.targets.round() - self.targets).detach()
+        rounded = self.targets.round()
         return (rounded if self._offset is None else rounded + self._offset) * self._steps
 
-    def add_price_of_bits(self, price: float) -> None:
-        """Add the slope of λ · bits; a Gaussian symbol u of variance v costs u² / (2 v ln 2) bits and a constant."""
-        if self.targets is not None and self.targets.grad is not None:
-            self.targets.grad.addcdiv_(self.targets.detach(), self._variances, value=price / math.log(2))
+    def take_gradient(self, weights: Tensor, price: float) -> None:
+        """Pass the gradient at the decoded weights on to the targets, as if nothing were rounded.
+
+        And add the slope of λ · bits; a Gaussian symbol u of variance v costs u² / (2 v ln 2) bits and a constant.
+        """
+        if self.targets is not None and weights.grad is not None:
+            slope = weights.grad * self._steps
+            self.targets.grad = slope.addcdiv_(self.targets, self._variances, value=price / math.log(2))
 
     def result(self, given: Prepared, scale: float) -> Prepared:
         """`given` with the tuned targets."""
         if self.targets is None:
             return given
-        targets = (self.targets.detach() * scale).cpu().numpy()
+        targets = (self.targets * scale).cpu().numpy()
         return replace(given, tuned=Tuned(targets, self._factors, scale))
 
 

@@ -2,11 +2,12 @@
 
     python -m benchmarks.compressibility --out benchmarks/results/compressibility [--report]
 
-Every optimizer has a learning-rate sweep of its own on one seed. Its best rate is the one whose model, packed by
-rounding to 1.5 bits a weight, has the lowest loss on TRAINING windows (a run sees an eighth of them); models are judged
-on validation text. The best of each is trained with more seeds and packed with tuning at all rates. Every finished run
-is one JSON file under --out and is never repeated; several of these commands may share the work (delete the .claimed
-files of killed ones). --report prints the table and draws the picture from what is there.
+Every optimizer has a learning-rate sweep of its own on one seed. Its best rates, one for few bits and one for many, are
+those whose models, packed by rounding to 1 and to 2 bits a weight, have the lowest loss on TRAINING windows (a run sees
+an eighth of them). Both are trained with more seeds and packed with tuning at all rates; at each rate of bits the table
+shows the one that is better on training windows. Models are judged on validation text. Every finished run is one JSON
+file under --out and is never repeated; several of these commands may share the work (delete the .claimed files of
+killed ones). --report prints the table and draws the picture from what is there.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ from golf.workspace import find_workspace
 RECIPE = Path("benchmarks/compressibility.toml")
 SWEEP_BITS = (1.0, 1.5, 2.0)
 FINAL_BITS = (0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 4.0)
-CHOSEN_AT = 1.5
+CHOSEN_AT = (1.0, 2.0)
 SEEDS = (1, 2, 3)
 SWEEP_SEED = 1
 _CLAIM = 16
 # The first so many variants are compared on all seeds before the others begin.
-MAIN = 5
+MAIN = 7
 _MUON_RATES = (0.01, 0.02, 0.04, 0.08)
 # ‖update‖ is √r of Muon's at the same rate, so NuMuon's sweep lies higher.
 _NUMUON_RATES = (0.02, 0.04, 0.08, 0.16)
@@ -57,15 +58,17 @@ def _numuon(kind: str, end: float) -> dict[str, str]:
     return {"optimizer.name": "numuon", "optimizer.rank.kind": kind, "optimizer.rank.end": str(end)}
 
 
+_SPECTRAL = {"optimizer.weight_decay": "0.0", "optimizer.spectral_decay": "0.1"}
+
 VARIANTS: dict[str, tuple[dict[str, str], tuple[float, ...]]] = {
-    "AdamW": ({"optimizer.name": "adamw"}, (0.001, 0.002, 0.004, 0.008)),
     "Muon": ({"optimizer.name": "muon"}, _MUON_RATES),
-    "Muon, spectral decay": (
-        {"optimizer.name": "muon", "optimizer.weight_decay": "0.0", "optimizer.spectral_decay": "0.1"},
-        _MUON_RATES,
-    ),
     "NuMuon piecewise .25": (_numuon("piecewise", 0.25), _NUMUON_RATES),
+    "Muon, spectral decay": ({"optimizer.name": "muon"} | _SPECTRAL, _MUON_RATES),
+    "NuMuon piecewise .25, spectral decay": (_numuon("piecewise", 0.25) | _SPECTRAL, _MUON_RATES),
+    "AdamW": ({"optimizer.name": "adamw"}, (0.001, 0.002, 0.004, 0.008)),
     "NuMuon cosine .25": (_numuon("cosine", 0.25), _NUMUON_RATES),
+    # tells what spectral decay does from what leaving weight decay out does
+    "Muon, no decay": ({"optimizer.name": "muon", "optimizer.weight_decay": "0.0"}, _MUON_RATES),
     "NuMuon piecewise .5": (_numuon("piecewise", 0.5), _NUMUON_RATES),
     "NuMuon piecewise .1": (_numuon("piecewise", 0.1), _NUMUON_RATES),
     "NuMuon fixed .25": (_numuon("fixed", 0.25), _NUMUON_RATES),
@@ -160,20 +163,21 @@ def jobs(out: Path) -> Iterator[Job]:
                 yield Job(variant, rate, SWEEP_SEED, final=False)
         for seed in SEEDS:
             for variant in some:
-                if (rate := best_rate(out, variant)) is not None:
+                for rate in best_rates(out, variant):
                     yield Job(variant, rate, seed, final=True)
 
 
-def best_rate(out: Path, variant: str) -> float | None:
-    """The sweep's winner on training text at CHOSEN_AT bits; None while the sweep is not complete."""
-    found = {}
+def best_rates(out: Path, variant: str) -> list[float]:
+    """The sweep's winners on training text at CHOSEN_AT bits; empty while the sweep is not complete."""
+    found: dict[float, dict[float, float]] = {bits: {} for bits in CHOSEN_AT}
     for rate in VARIANTS[variant][1]:
         path = out / f"{Job(variant, rate, SWEEP_SEED, final=False).key}.json"
         if not path.exists():
-            return None
-        points = {point["bits"]: point for point in json.loads(path.read_text())["points"]}
-        found[rate] = points[CHOSEN_AT]["training_loss"] if CHOSEN_AT in points else math.inf
-    return min(found, key=found.__getitem__)
+            return []
+        for point in json.loads(path.read_text())["points"]:
+            if point["bits"] in found:
+                found[point["bits"]][rate] = point["training_loss"]
+    return sorted({min(losses, key=losses.__getitem__) for losses in found.values() if losses})
 
 
 def work(out: Path) -> None:

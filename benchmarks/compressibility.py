@@ -42,7 +42,7 @@ from golf.workspace import find_workspace
 
 RECIPE = Path("benchmarks/compressibility.toml")
 SWEEP_BITS = (1.0, 1.5, 2.0)
-FINAL_BITS = (0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 4.0)
+FINAL_BITS = (0.5, 0.8, 1.0, 1.3, 1.6, 2.0, 3.0, 4.0, 8.0)
 CHOSEN_AT = (1.0, 2.0)
 SEEDS = (1, 2, 3)
 SWEEP_SEED = 1
@@ -62,18 +62,20 @@ _SPECTRAL = {"optimizer.weight_decay": "0.0", "optimizer.spectral_decay": "0.1"}
 
 VARIANTS: dict[str, tuple[dict[str, str], tuple[float, ...]]] = {
     "Muon": ({"optimizer.name": "muon"}, _MUON_RATES),
-    "NuMuon piecewise .25": (_numuon("piecewise", 0.25), _NUMUON_RATES),
+    # tells what spectral decay does from what leaving weight decay out does
+    "Muon, no decay": ({"optimizer.name": "muon", "optimizer.weight_decay": "0.0"}, _MUON_RATES),
     "Muon, spectral decay": ({"optimizer.name": "muon"} | _SPECTRAL, _MUON_RATES),
+    "NuMuon piecewise .25": (_numuon("piecewise", 0.25), _NUMUON_RATES),
     "NuMuon piecewise .25, spectral decay": (_numuon("piecewise", 0.25) | _SPECTRAL, _MUON_RATES),
     "AdamW": ({"optimizer.name": "adamw"}, (0.001, 0.002, 0.004, 0.008)),
     "NuMuon cosine .25": (_numuon("cosine", 0.25), _NUMUON_RATES),
-    # tells what spectral decay does from what leaving weight decay out does
-    "Muon, no decay": ({"optimizer.name": "muon", "optimizer.weight_decay": "0.0"}, _MUON_RATES),
     "NuMuon piecewise .5": (_numuon("piecewise", 0.5), _NUMUON_RATES),
     "NuMuon piecewise .1": (_numuon("piecewise", 0.1), _NUMUON_RATES),
     "NuMuon fixed .25": (_numuon("fixed", 0.25), _NUMUON_RATES),
     "NuMuon piecewise .05": (_numuon("piecewise", 0.05), _NUMUON_RATES),
 }
+# What NuMuon and spectral decay are held against.
+RIVALS = ("Muon", "Muon, no decay", "AdamW")
 
 
 @dataclass(frozen=True)

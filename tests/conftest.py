@@ -1,10 +1,14 @@
 """One thread: the tests' tensors are too small to share, and a second core may be busy. And a run to look at."""
 
+import signal
+
 import pytest
 import torch
 from cli import golf
 
 torch.set_num_threads(1)
+# Whoever started the tests may ignore SIGINT, as shells do for jobs in the background; the tests' processes hear it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TEXT = "\n".join(
     f"def function_{i}(argument):\n    return argument + {i * i}  # the square of {i}\n" for i in range(3000)

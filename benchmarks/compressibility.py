@@ -202,38 +202,67 @@ def _claim(out: Path, job: Job) -> bool:
 
 
 def report(out: Path) -> None:
-    """Sweeps, then losses at each rate: mean ± standard error over seeds, and Welch's test against Muon."""
+    """Sweeps, then losses at each rate of bits: mean ± standard error over seeds, and Welch's test."""
     rows = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
     print("sweep (seed 1; loss on validation text: float, then by rounding at 1, 1.5, 2 bits)")
-    for row in rows:
-        if not row["final"]:
+    for variant in VARIANTS:
+        for row in sorted((r for r in rows if r["variant"] == variant and not r["final"]), key=lambda r: r["lr"]):
             points = "  ".join(f"{point['loss']:.4f}" for point in row["points"])
-            print(f"  {row['variant']:22} lr {row['lr']:<6} {row['float_loss']:.4f}  {points}")
+            print(f"  {variant:38} lr {row['lr']:<6} {row['float_loss']:.4f}  {points}")
     finals = {v: [r for r in rows if r["final"] and r["variant"] == v] for v in VARIANTS}
     finals = {variant: found for variant, found in finals.items() if found}
-    print("\nbits        " + "".join(f"{variant:>26}" for variant in finals))
-    for bits in (math.inf, *reversed(FINAL_BITS)):
-        losses = {variant: _losses(found, bits) for variant, found in finals.items()}
-        cells = [_cell(own, losses.get("Muon", [])) for own in losses.values()]
-        print(f"{'float' if bits == math.inf else bits:<12}" + "".join(f"{cell:>26}" for cell in cells))
-    print("mean ± standard error over seeds (p of Welch's test against Muon)")
+    print("\nnats per token, mean ± standard error over seeds; learning rate; Welch's p against the best rival (*)")
+    for bits in (*FINAL_BITS, math.inf):
+        chosen = {variant: _best(found, bits) for variant, found in finals.items()}
+        rival = min((v for v in RIVALS if chosen.get(v)), key=lambda v: _mean(chosen[v], "training_loss"), default=None)
+        print(f"\n{'float' if bits == math.inf else f'{bits} bits a weight'}")
+        for variant, points in chosen.items():
+            if points:
+                print(
+                    f"  {variant:38}{_cell(points, chosen[rival] if rival else [])}{' *' if variant == rival else ''}"
+                )
+    _ranks(finals)
     _plot(finals, out.with_suffix(".png"))
 
 
-def _losses(rows: list[dict[str, Any]], bits: float) -> list[float]:
-    if bits == math.inf:
-        return [row["float_loss"] for row in rows]
-    return [point["loss"] for row in rows for point in row["points"] if point["bits"] == bits]
+def _best(rows: list[dict[str, Any]], bits: float) -> list[dict[str, Any]]:
+    """One point a seed, at the learning rate that is best on training windows; float weights count as a rate too."""
+    by_rate: dict[float, list[dict[str, Any]]] = {}
+    for row in rows:
+        for point in row["points"]:
+            # the finest pack is what float weights are on training text, within a thousandth
+            if point["bits"] == min(bits, FINAL_BITS[-1]):
+                measured = {"loss": row["float_loss"], "bpb": row["float_bpb"]} if bits == math.inf else {}
+                by_rate.setdefault(row["lr"], []).append(point | measured | {"lr": row["lr"]})
+    return min(by_rate.values(), key=lambda points: (-len(points), _mean(points, "training_loss")), default=[])
 
 
-def _cell(own: list[float], rivals: list[float]) -> str:
-    if not own:
-        return "-"
-    if len(own) < 2:
-        return f"{own[0]:.4f}"
-    error = statistics.stdev(own) / math.sqrt(len(own))
-    test = f" (p {welch(own, rivals):.3f})" if len(rivals) > 1 and own != rivals else ""
-    return f"{statistics.fmean(own):.4f} ± {error:.4f}{test}"
+def _mean(points: list[dict[str, Any]], key: str) -> float:
+    return statistics.fmean(point[key] for point in points)
+
+
+def _cell(own: list[dict[str, Any]], rivals: list[dict[str, Any]]) -> str:
+    losses, others = [p["loss"] for p in own], [p["loss"] for p in rivals]
+    text = f"{statistics.fmean(losses):.4f}"
+    if len(losses) > 1:
+        text += f" ± {statistics.stdev(losses) / math.sqrt(len(losses)):.4f}"
+    text += f"  lr {own[0]['lr']:<6}"
+    if min(len(losses), len(others)) > 1 and own is not rivals:
+        text += f" {statistics.fmean(losses) - statistics.fmean(others):+.4f} (p {welch(losses, others):.4f})"
+    return text
+
+
+def _ranks(finals: dict[str, list[dict[str, Any]]]) -> None:
+    """What low-rank factors the packer chose."""
+    print("\nmatrices with low-rank factors, and their mean rank")
+    for variant, rows in finals.items():
+        cells = []
+        for bits in FINAL_BITS:
+            ranks = [rank for row in rows for p in row["points"] if p["bits"] == bits for rank in p["ranks"]]
+            kept = [rank for rank in ranks if rank]
+            if ranks:
+                cells.append(f"{bits}: {len(kept) / len(ranks):.0%} {statistics.fmean(kept) if kept else 0:.0f}")
+        print(f"  {variant:38}" + "  ".join(cells))
 
 
 def welch(first: list[float], second: list[float]) -> float:
@@ -258,14 +287,17 @@ def _plot(finals: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
     figure, panel = plt.subplots(figsize=(8, 5))
     for index, (variant, rows) in enumerate(finals.items()):
-        points: dict[float, list[tuple[int, float]]] = {}
-        for row in rows:
-            for point in row["points"]:
-                points.setdefault(point["bits"], []).append((point["bytes"], point["bpb"]))
-        line = [tuple(map(statistics.fmean, zip(*each, strict=True))) for each in points.values()]
+        chosen = [points for bits in FINAL_BITS if (points := _best(rows, bits))]
         colour = f"C{index}"
-        panel.plot(*zip(*sorted(line), strict=True), "o-", color=colour, markersize=3, label=variant)
-        panel.axhline(statistics.fmean(r["float_bpb"] for r in rows), color=colour, linewidth=0.6, linestyle=":")
+        panel.plot(
+            [_mean(points, "bytes") for points in chosen],
+            [_mean(points, "bpb") for points in chosen],
+            "o-",
+            color=colour,
+            markersize=3,
+            label=variant,
+        )
+        panel.axhline(_mean(_best(rows, math.inf), "bpb"), color=colour, linewidth=0.6, linestyle=":")
     panel.set(xlabel="bytes of the artifact", ylabel="bits per byte (dotted: float)", xscale="log")
     panel.grid(alpha=0.3)
     panel.legend(fontsize=7)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from golf.interrupt import StopFlag
 from golf.ledger import artifact_ledger
 from golf.observer import Observer
 from golf.rebuild import rebuild
+from golf.recipe import Recipe, change_recipe
 from golf.results import FactorsEntry, PackResult, RateLedger
 from golf.runs import Run
 from golf.source import Source, load_source
@@ -36,7 +37,7 @@ def pack(
     run: Run,
     *,
     cap: int | None,
-    code_bytes: int | None,
+    code_bytes: int | Callable[[Recipe], int] | None,
     out: Path,
     cache: Path,
     device: torch.device,
@@ -46,13 +47,17 @@ def pack(
 ) -> PackResult:
     """Write the best artifact of `run`'s newest checkpoint whose size + code stays within `cap` bytes to `out`.
 
-    `cap` and `code_bytes` default to the recipe's, over which `settings` (section.key=value) are laid. Raises CapError,
-    with the smallest reachable size, when the cap is out of reach; then and on every other failure a file at `out`
-    stays as it was.
+    `cap` and `code_bytes` default to the recipe's, over which `settings` (section.key=value) are laid; code that ships
+    the recipe is a function of it. Raises CapError, with the smallest reachable size, when the cap is out of reach;
+    then and on every other failure a file at `out` stays as it was.
     """
     clock = Stages()
-    given = {"cap": cap, "code_bytes": code_bytes}
+    given = {"cap": cap, "code_bytes": None if callable(code_bytes) else code_bytes}
     source = load_source(run, cache=cache, device=device, stop=stop, observer=observer, budget=given, settings=settings)
+    if callable(code_bytes):
+        counted = f"budget.code_bytes={code_bytes(source.recipe)}"
+        recipe = change_recipe(source.recipe, [counted], sections=("budget",), source="golf pack --code-bytes auto")
+        source = replace(source, recipe=recipe)
     clock.done("load")
     prepared = source.prepared()
     clock.done("calibrate")

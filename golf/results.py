@@ -231,6 +231,27 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Exported:
+    """A submission's folder; bytes by file, and those of the script in both its forms. `total` counts against `cap`."""
+
+    folder: Path
+    files: dict[str, int]
+    code_plain: int
+    code_compressed: int
+    total: int
+    cap: int
+
+
+@dataclass(frozen=True)
+class ExportedWeights:
+    """Reconstituted weights for other tools; bytes by file."""
+
+    folder: Path
+    files: dict[str, int]
+    parameters: int
+
+
+@dataclass(frozen=True)
 class Check:
     """One line of a verdict: what was expected, what was found. `passed` is None where nothing could be held."""
 

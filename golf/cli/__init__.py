@@ -10,8 +10,10 @@ from typing import NoReturn
 import click
 
 from golf import __version__
+from golf.cli.check import check
 from golf.cli.data import data
 from golf.cli.evaluate import evaluate
+from golf.cli.export import export
 from golf.cli.generate import generate
 from golf.cli.importing import import_
 from golf.cli.inspect import inspect
@@ -36,7 +38,7 @@ def golf() -> None:
     """Train, pack and verify the best language model that fits in a byte cap."""
 
 
-for _command in (train, pack, verify, evaluate, inspect, generate, data, import_):
+for _command in (train, pack, verify, evaluate, inspect, generate, data, import_, export, check):
     golf.add_command(_command)
 
 

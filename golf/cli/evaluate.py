@@ -45,9 +45,9 @@ def evaluate(
     Without --stride whole windows are scored side by side, as the contest does by default; with it every target is
     scored once, the tail included.
     """
-    from golf.cli.options import resolve_device
     from golf.cli.terminal import show, show_json, watching
     from golf.cli.verify import find_artifact
+    from golf.device import resolve_device
     from golf.interrupt import listening
     from golf.report import evaluation_table
     from golf.results import to_json

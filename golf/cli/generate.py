@@ -28,8 +28,8 @@ from golf.cli.options import device_option
 @device_option
 def generate(artifact: Path, prompt: str, tokens: int, temperature: float, seed: int, device: str) -> None:
     """Continue PROMPT with the model in ARTIFACT; prints prompt and continuation to stdout."""
-    from golf.cli.options import resolve_device
     from golf.cli.verify import find_artifact
+    from golf.device import resolve_device
     from golf.errors import UsageError
     from golf.generate import generate as stream
 

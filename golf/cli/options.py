@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from golf.errors import EnvironmentFailure
 from golf.sizes import parse_size
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Size(click.ParamType[int]):
@@ -32,27 +28,18 @@ device_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
 
-def resolve_device(name: str) -> torch.device:
-    """The device meant by `--device`; raises EnvironmentFailure for a GPU that is not there."""
-    import torch
+class CodeBytes(click.ParamType[int | str]):
+    """A number of bytes, or `auto`: those of the script that golf export ships."""
 
-    if name == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentFailure("no CUDA device is available here; use --device cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    name = "bytes"
 
-
-def own_device(device: torch.device) -> torch.device:
-    """The device of this process: of several that torchrun or --nproc started, each takes a GPU of its own."""
-    import os
-
-    import torch
-
-    if device.type != "cuda" or "LOCAL_RANK" not in os.environ:
-        return device
-    index = int(os.environ["LOCAL_RANK"])
-    if index >= torch.cuda.device_count():
-        raise EnvironmentFailure(f"process {index} has no GPU: this machine has {torch.cuda.device_count()}")
-    torch.cuda.set_device(index)
-    return torch.device("cuda", index)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Parse, or fail with the accepted forms."""
+        if value == "auto":
+            return "auto"
+        try:
+            if (number := int(value)) >= 0:
+                return number
+        except ValueError:
+            pass
+        self.fail(f"{value!r} is neither a number of bytes nor auto", param, ctx)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from golf.cli.options import Size, device_option, json_option
+from golf.cli.options import CodeBytes, Size, device_option, json_option
 
 if TYPE_CHECKING:
     from golf.runs import Run
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 \b
   golf pack --cap 16MB
   golf pack artifacts/quickstart --cap 900kB --out small.bin
+  golf pack --cap 16MB --code-bytes auto
   golf pack --cap 16_000_000 --code-bytes 52000 --json
   golf pack --cap 150kB --set pack.tune_tokens=0
   golf pack --curve --points 12""",
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 @click.option(
     "--cap", type=Size(), help="Most bytes of artifact + code: 16MB, 16MiB, 900kB, 16_000_000; default: recipe's."
 )
-@click.option("--code-bytes", type=click.IntRange(min=0), help="Bytes of code counted into the cap; default: recipe's.")
+@click.option(
+    "--code-bytes",
+    type=CodeBytes(),
+    help="Bytes of code counted into the cap; auto: the script that golf export ships; default: recipe's.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The artifact's path; default artifact.bin in the run.")
 @click.option(
     "--set",
@@ -44,7 +49,7 @@ if TYPE_CHECKING:
 def pack(
     run: Path | None,
     cap: int | None,
-    code_bytes: int | None,
+    code_bytes: int | Literal["auto"] | None,
     out: Path | None,
     settings: tuple[str, ...],
     curve: bool,
@@ -71,6 +76,8 @@ def pack(
     if curve:
         if cap is not None:
             raise UsageError("--curve packs at every size; drop --cap")
+        if code_bytes == "auto":
+            raise UsageError("--curve packs at every size, code aside; give --code-bytes as a number, or none")
         _curve(chosen, target, points, workspace.data, code_bytes, settings, device, as_json)
         return
     ledger_path = chosen.ledger if out is None else out.with_suffix(".ledger.json")
@@ -83,14 +90,15 @@ def _pack(
     ledger_path: Path,
     cache: Path,
     cap: int | None,
-    code_bytes: int | None,
+    code_bytes: int | Literal["auto"] | None,
     settings: tuple[str, ...],
     device: str,
     as_json: bool,
 ) -> None:
     from golf import durable
-    from golf.cli.options import resolve_device
+    from golf.bundle import script
     from golf.cli.terminal import as_text, note, show, show_json, watching
+    from golf.device import resolve_device
     from golf.interrupt import listening
     from golf.pack import pack as pack_flow
     from golf.report import factor_tables, ledger_tables, pack_summary
@@ -101,7 +109,7 @@ def _pack(
         result = pack_flow(
             run,
             cap=cap,
-            code_bytes=code_bytes,
+            code_bytes=(lambda recipe: len(script(recipe))) if code_bytes == "auto" else code_bytes,
             out=target,
             cache=cache,
             device=resolve_device(device),
@@ -132,9 +140,9 @@ def _curve(
     as_json: bool,
 ) -> None:
     from golf import durable
-    from golf.cli.options import resolve_device
     from golf.cli.terminal import as_text, note, show, show_json, watching
     from golf.curve import curve
+    from golf.device import resolve_device
     from golf.interrupt import listening
     from golf.report import curve_png, curve_table
     from golf.results import to_json

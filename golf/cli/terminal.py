@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from golf.loglines import step_line
 from golf.results import finite
 
 if TYPE_CHECKING:
@@ -75,16 +76,3 @@ def watching(total_steps: int | None = None) -> Iterator[Observer]:
                 progress.console.print(step_line(figures, total_steps), highlight=False, markup=False)
 
         yield Observer(stage, record, note=lambda text: progress.console.print(f"note: {text}", markup=False))
-
-
-def step_line(record: dict[str, Any], total_steps: int | None) -> str:
-    """One logged step in the form that readers of contest logs expect, and what golf adds to it."""
-    milliseconds = record["elapsed"] * 1000
-    line = f"step:{record['step']}/{total_steps} train_loss:{record['train_loss']:.4f}"
-    if "val_loss" in record:
-        line += f" val_loss:{record['val_loss']:.4f} val_bpb:{record['val_bpb']:.4f}"
-    if "predicted_bytes" in record:
-        line += f" packs_to:{record['predicted_bytes']:,}/{record['cap']:,}B"
-        line += f" at {record['predicted_bits_per_weight']:.2f} bits (+{record['predicted_gap']:.4f})"
-    line += f" train_time:{milliseconds:.0f}ms step_avg:{milliseconds / record['step']:.1f}ms"
-    return line + f" tok/s:{record['tokens_per_s']:,}"

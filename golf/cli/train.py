@@ -74,8 +74,8 @@ def train(
 
 
 def _dry_run(recipe: Recipe, device: str, as_json: bool) -> None:
-    from golf.cli.options import resolve_device
     from golf.cli.terminal import show, show_json
+    from golf.device import resolve_device
     from golf.plan import plan
     from golf.report import plan_tables
     from golf.results import to_json
@@ -89,8 +89,8 @@ def _dry_run(recipe: Recipe, device: str, as_json: bool) -> None:
 
 def _train(recipe: Recipe, run: Run, cache: Path, device: str, *, resume: bool, force: bool, as_json: bool) -> None:
     from golf import durable
-    from golf.cli.options import own_device, resolve_device
     from golf.cli.terminal import as_text, show, show_json, watching
+    from golf.device import own_device, resolve_device
     from golf.interrupt import listening
     from golf.observer import Observer
     from golf.processes import joined

@@ -52,8 +52,8 @@ def verify(
     A bare name that is not here is looked up in the newest run. Exit codes: 0 verified, 3 a bound is broken, 4 damaged.
     """
     from golf.artifact import Limits
-    from golf.cli.options import resolve_device
     from golf.cli.terminal import note, show, show_json, watching
+    from golf.device import resolve_device
     from golf.errors import ClaimError, UsageError
     from golf.interrupt import listening
     from golf.report import verdict_table

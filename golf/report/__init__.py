@@ -3,6 +3,8 @@
 from golf.report.curve import curve_png, curve_table
 from golf.report.dataset import info_table, prepared_table, recipe_lines
 from golf.report.evaluation import evaluation_table
+from golf.report.export import export_table
+from golf.report.findings import findings_table
 from golf.report.inspection import inspection_table
 from golf.report.ledger import factor_tables, ledger_tables, pack_summary
 from golf.report.plan import plan_tables
@@ -13,7 +15,9 @@ __all__ = [
     "curve_png",
     "curve_table",
     "evaluation_table",
+    "export_table",
     "factor_tables",
+    "findings_table",
     "info_table",
     "inspection_table",
     "ledger_tables",

@@ -1,0 +1,102 @@
+"""`golf export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from golf.cli.options import json_option
+
+if TYPE_CHECKING:
+    from golf.runs import Run
+
+
+@click.command(
+    short_help="Write a contest submission, or plain weights.",
+    epilog="""Examples:
+
+\b
+  golf pack --cap 16MB --code-bytes auto && golf export --out submission
+  golf export artifacts/seed1 artifacts/seed2 artifacts/seed3 --out submission --author "A. Name"
+  golf export artifacts/quickstart --format safetensors --out weights""",
+)
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["parameter-golf", "safetensors", "hf"]),
+    default="parameter-golf",
+    show_default=True,
+    help="The contest's submission folder; or weights, with the hub's names in config.json for hf.",
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
+@click.option(
+    "--code",
+    type=click.Choice(["compressed", "plain"]),
+    default="compressed",
+    show_default=True,
+    help="How train_gpt.py is shipped: self-extracting, or readable.",
+)
+@click.option("--name", help="Of the submission; default: the recipe's.")
+@click.option("--author", default="", help="For submission.json.")
+@click.option("--github-id", default="", help="For submission.json.")
+@click.option("--blurb", default="", help="One sentence for submission.json and README.md.")
+@click.option("--track", default="10min_16mb", show_default=True, help="For submission.json.")
+@click.option("--date", help="For submission.json; default: today.")
+@click.option("--hardware", help="For submission.json; default: the device of the measurement.")
+@click.option("--force", is_flag=True, help="Write over an export that is there.")
+@json_option
+def export(
+    runs: tuple[Path, ...],
+    kind: str,
+    out: Path,
+    code: str,
+    name: str | None,
+    author: str,
+    github_id: str,
+    blurb: str,
+    track: str,
+    date: str | None,
+    hardware: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write what RUNS (folders, by default the newest run) packed for others.
+
+    Several runs are seeds of one submission: each gives its log and its losses, the first its artifact. Weights are
+    exported from one run's artifact.
+    """
+    from golf.cli.terminal import show, show_json
+    from golf.errors import UsageError
+    from golf.export import Details, export_submission, export_weights
+    from golf.report import export_table
+    from golf.results import Exported, ExportedWeights, to_json
+
+    chosen = _chosen(runs)
+    result: Exported | ExportedWeights
+    if kind == "parameter-golf":
+        details = Details(name, author, github_id, blurb, track, date, hardware)
+        result = export_submission(chosen, out, details=details, plain=code == "plain", force=force)
+    elif len(chosen) > 1:
+        raise UsageError(f"--format {kind} takes one run, {len(chosen)} are given")
+    else:
+        result = export_weights(chosen[0].artifact, out, hub=kind == "hf", force=force)
+    if as_json:
+        show_json(to_json(result))
+    else:
+        show([export_table(result)])
+
+
+def _chosen(runs: tuple[Path, ...]) -> list[Run]:
+    """The runs that are named, or the one packed last."""
+    from golf.errors import UsageError
+    from golf.runs import Run, from_here, newest_run
+    from golf.workspace import find_workspace
+
+    for run in runs:
+        if not run.is_dir():
+            raise UsageError(f"{run} is no folder of a run; make one with: golf train --out {run}")
+    found = [Run(run) for run in runs] or [newest_run(find_workspace(Path.cwd()).artifacts, having="artifact.bin")]
+    return [Run(from_here(run.folder)) for run in found]

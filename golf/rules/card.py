@@ -1,0 +1,85 @@
+"""Files that must be there, and submission.json: its keys, and its figures against the logs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+from golf.rules.findings import Finding, Profile, unknown, verdict
+from golf.rules.folder import CARD, README, SCRIPT, Submission
+
+_TEXT, _NUMBER, _COUNT = "a text", "a finite number above 0", "a whole number above 0"
+_KEYS = {
+    "author": _TEXT,
+    "github_id": _TEXT,
+    "name": _TEXT,
+    "blurb": _TEXT,
+    "date": _TEXT,
+    "val_loss": _NUMBER,
+    "val_bpb": _NUMBER,
+    "bytes_total": _COUNT,
+}
+# Further keys of the contest's format, which judges did not ask for.
+_STRICT = {"track": _TEXT, "bytes_code": _COUNT, "bytes_model": _COUNT, "hardware": _TEXT}
+# Logs are rounded to four decimals at the worst.
+_ROUNDING = 2e-4
+
+
+def file_findings(found: Submission, profile: Profile) -> Iterator[Finding]:
+    """files.present and files.code."""
+    missing = [name for name in (README, CARD, SCRIPT) if name not in found.files]
+    if not found.logs:
+        missing.append("a train log (.log or .txt)")
+    yield verdict("files.present", not missing, f"missing: {', '.join(missing)}" if missing else "all there")
+    extra = [name for name in (*found.code, *found.others) if name != SCRIPT]
+    if not extra:
+        yield verdict("files.code", True, f"{SCRIPT} is the only code")
+    elif profile == "strict":
+        yield verdict("files.code", False, f"code lives in {SCRIPT} alone; also there: {', '.join(extra[:5])}")
+    else:
+        yield unknown("files.code", f"also there, and not counted: {', '.join(extra[:5])}")
+
+
+def card_findings(found: Submission, profile: Profile) -> Iterator[Finding]:
+    """card.schema and card.log."""
+    if found.card is None:
+        yield verdict("card.schema", False, found.card_error or "")
+        yield unknown("card.log", found.card_error or "")
+        return
+    keys = _KEYS | (_STRICT if profile == "strict" else {})
+    wrong = [f"{key} must be {kind}" for key, kind in keys.items() if not _is(found.card.get(key), kind)]
+    yield verdict("card.schema", not wrong, "; ".join(wrong) or f"{len(keys)} keys are there and of their kind")
+    yield _card_log(found, found.card)
+
+
+def _is(value: Any, kind: str) -> bool:
+    if kind == _TEXT:
+        return isinstance(value, str) and bool(value.strip())
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    return number and (kind == _NUMBER or isinstance(value, int))
+
+
+def _card_log(found: Submission, card: dict[str, Any]) -> Finding:
+    """Losses of submission.json against those in the logs, seed by seed and in the mean."""
+    logs = {name: facts for name, facts in found.logs.items() if facts.val_bpb is not None}
+    if not logs:
+        return unknown("card.log", "no log ends with a val_bpb")
+    wrong = []
+    results = card.get("seed_results") if isinstance(card.get("seed_results"), dict) else {}
+    for name, facts in logs.items():
+        entry = results.get(str(facts.seed)) if results else None
+        if not isinstance(entry, dict):
+            continue
+        for key, logged in (("val_loss", facts.val_loss), ("val_bpb", facts.val_bpb)):
+            stated = entry.get(key)
+            if logged is not None and isinstance(stated, (int, float)) and abs(stated - logged) > _ROUNDING:
+                wrong.append(f"{name} ends with {key} {logged}, seed {facts.seed} of submission.json has {stated}")
+    mean = statistics.fmean(facts.val_bpb for facts in logs.values() if facts.val_bpb is not None)
+    stated = card.get("val_bpb")
+    best = min(facts.val_bpb for facts in logs.values() if facts.val_bpb is not None)
+    if isinstance(stated, (int, float)) and abs(stated - mean) > _ROUNDING:
+        hint = ", the best seed's" if abs(stated - best) <= _ROUNDING else ""
+        wrong.append(f"val_bpb is {stated}{hint}; the mean of {len(logs)} logs is {mean:.6f}")
+    return verdict("card.log", not wrong, "; ".join(wrong) or f"{len(logs)} logs agree with submission.json")

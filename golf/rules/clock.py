@@ -1,0 +1,43 @@
+"""Time: training with every use of its data, and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from golf.rules.findings import Finding, Profile, unknown, verdict
+from golf.rules.folder import Submission
+
+SECONDS = 600.0
+# Stages that read training text. Judges counted what the script's own clock covered; the rule counts these too.
+_USES_DATA = ("calibrate", "calibration", "hessian", "gptq", "solve_and_tune")
+_EVALUATION = ("eval", "evaluation", "final_eval", "ttt")
+
+
+def clock_findings(found: Submission, profile: Profile) -> Iterator[Finding]:
+    """clock.training and clock.evaluation, from the logs, and from submission.json for the latter."""
+    times = {name: facts for name, facts in found.logs.items() if facts.train_seconds is not None}
+    if times:
+        worst, wrong = 0.0, []
+        for name, facts in times.items():
+            uses = {k: v for k, v in facts.stages.items() if k in _USES_DATA} if profile == "strict" else {}
+            seconds = (facts.train_seconds or 0.0) + sum(uses.values())
+            worst = max(worst, seconds)
+            if seconds > SECONDS:
+                also = f" with {', '.join(uses)}" if uses else ""
+                wrong.append(f"{name}: {seconds:.1f} s{also}")
+        yield verdict("clock.training", not wrong, "; ".join(wrong) or f"at most {worst:.1f} s of {SECONDS:.0f}")
+    else:
+        yield unknown("clock.training", "no log has a train_time")
+    yield _evaluation(found)
+
+
+def _evaluation(found: Submission) -> Finding:
+    seconds = [facts.stages[stage] for facts in found.logs.values() for stage in _EVALUATION if stage in facts.stages]
+    results = (found.card or {}).get("seed_results")
+    entries: list[Any] = list(results.values()) if isinstance(results, dict) else []
+    stated = [entry.get("eval_time_s") for entry in entries if isinstance(entry, dict)]
+    seconds += [float(value) for value in stated if isinstance(value, (int, float))]
+    if not seconds:
+        return unknown("clock.evaluation", "neither a log nor submission.json has an evaluation's time")
+    return verdict("clock.evaluation", max(seconds) <= SECONDS, f"at most {max(seconds):.1f} s of {SECONDS:.0f}")

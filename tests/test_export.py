@@ -24,7 +24,7 @@ try:
     import golf.errors
     raise SystemExit("golf is still within reach")
 except ImportError:
-    pass
+    sys.modules.pop("golf", None)  # an editable install leaves a folder of that name, with recipes alone
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

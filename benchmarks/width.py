@@ -1,0 +1,216 @@
+"""How wide should the model be under one cap, and trained by which optimizer, for the same training tokens?
+
+    python -m benchmarks.width --out benchmarks/results/width [--report]
+
+More parameters leave fewer bits for each. Every optimizer trains the recipe of benchmarks.compressibility at several
+widths with the learning rates that did best there, and is packed with tuning under one cap. Finished runs are kept as
+JSON under --out and never repeated; several of these commands may share the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.compressibility import RECIPE, VARIANTS, welch
+from golf import durable
+from golf.fit import fit
+from golf.interrupt import StopFlag
+from golf.observer import Observer
+from golf.pack import make_draft, measured
+from golf.recipe import load_recipe
+from golf.runs import Run
+from golf.source import LOOKS, load_source
+from golf.train import train
+from golf.workspace import find_workspace
+
+CAP = 200_000
+WIDTHS = (96, 128, 192, 256)
+SEEDS = (1, 2, 3)
+OPTIMIZERS = ("Muon, no decay", "Muon, spectral decay", "NuMuon piecewise .25, spectral decay")
+# The sweep's best for many bits and for few; the better one on training windows counts.
+RATES = (0.02, 0.04)
+_HEAD_WIDTH = 32
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training and its pack."""
+
+    variant: str
+    width: int
+    rate: float
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Name of the result file."""
+        plain = "".join(c if c.isalnum() else "-" for c in self.variant.lower()).replace("--", "-")
+        return f"{plain}-width{self.width}-lr{self.rate}-seed{self.seed}"
+
+
+def jobs() -> Iterator[Job]:
+    """One seed of everything first."""
+    for seed in SEEDS:
+        for width in WIDTHS:
+            for variant in OPTIMIZERS:
+                for rate in RATES:
+                    yield Job(variant, width, rate, seed)
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Train, pack under the cap, measure; the row that is kept."""
+    settings = VARIANTS[job.variant][0] | {
+        "optimizer.lr": str(job.rate),
+        "seed": str(job.seed),
+        "model.width": str(job.width),
+        "model.heads": str(job.width // _HEAD_WIDTH),
+        "model.kv_heads": "1" if job.width // _HEAD_WIDTH % 2 else str(job.width // _HEAD_WIDTH // 2),
+        "budget.cap": str(CAP),
+    }
+    recipe = load_recipe(RECIPE, [f"{key}={value}" for key, value in settings.items()])
+    started, cache, device = time.monotonic(), find_workspace(Path.cwd()).data, torch.device("cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        trained = train(recipe, Run(Path(folder)), cache=cache, device=device, stop=StopFlag())
+        assert trained is not None
+        source = load_source(
+            Run(Path(folder)), cache=cache, device=device, stop=StopFlag(), observer=Observer(), budget={}, settings=[]
+        )
+        draft = make_draft(source, source.prepared(), source.score(source.model))
+        fitted = fit(draft, source, room=CAP - 16)
+        found = measured(fitted.solution.packed, source, Path(folder) / "artifact.bin")
+        looks = source.windows(16_384, batch_tokens=2048, purpose=LOOKS)
+        with torch.inference_mode():
+            float_training = statistics.fmean(float(source.model.loss(window)) for window in looks)
+    return {
+        "variant": job.variant,
+        "width": job.width,
+        "lr": job.rate,
+        "seed": job.seed,
+        "date": date.today().isoformat(),
+        "parameters": trained.parameters,
+        "tokens": trained.tokens,
+        "float_loss": trained.val_loss,
+        "bytes": fitted.solution.size,
+        "bits": 8 * fitted.solution.size / draft.weights,
+        "training_loss": float_training + fitted.gap,
+        "loss": found.loss,
+        "bpb": found.bpb,
+        "ranks": [matrix.factors.rank for matrix in fitted.solution.packed.coded],
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def work(out: Path) -> None:
+    """Do what nobody has done or begun, until nothing is left."""
+    out.mkdir(parents=True, exist_ok=True)
+    for job in jobs():
+        result, claim = out / f"{job.key}.json", out / f"{job.key}.claimed"
+        if result.exists():
+            continue
+        try:
+            os.close(os.open(claim, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue
+        row = run(job)
+        durable.write_text(result, json.dumps(row, indent=1) + "\n")
+        claim.unlink()
+        print(
+            f"{job.key}: float {row['float_loss']:.4f} packed {row['loss']:.4f} at {row['bits']:.2f} bits", flush=True
+        )
+
+
+def report(out: Path) -> None:
+    """Packed loss by width and optimizer at the better of the rates: mean ± standard error over seeds."""
+    rows = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
+    best: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for variant in OPTIMIZERS:
+        for width in WIDTHS:
+            by_rate = [
+                [r for r in rows if (r["variant"], r["width"], r["lr"]) == (variant, width, rate)] for rate in RATES
+            ]
+            best[variant, width] = min(
+                (found for found in by_rate if found),
+                key=lambda found: (-len(found), statistics.fmean(r["training_loss"] for r in found)),
+                default=[],
+            )
+    print(f"packed loss in nats per token under {CAP:,} bytes, tuned (float loss; bits a weight; lr)")
+    for width in WIDTHS:
+        for variant in OPTIMIZERS:
+            if found := best[variant, width]:
+                mean = {key: statistics.fmean(r[key] for r in found) for key in ("loss", "float_loss", "bits")}
+                where = f"{mean['float_loss']:.4f}; {mean['bits']:.2f}; {found[0]['lr']}; {len(found)} seeds"
+                size = f"width {width:4} {found[0]['parameters']:>10,}"
+                print(f"  {size}  {variant:38} {mean['loss']:.4f} ± {_error(found)}  ({where})")
+    _compare(best)
+    _plot(best, out.with_suffix(".png"))
+
+
+def _error(found: list[dict[str, Any]]) -> str:
+    losses = [row["loss"] for row in found]
+    return f"{statistics.stdev(losses) / math.sqrt(len(losses)):.4f}" if len(losses) > 1 else "-"
+
+
+def _compare(best: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
+    """Each optimizer's best width against that of the first."""
+    tops = {
+        variant: min(
+            (best[variant, width] for width in WIDTHS if best[variant, width]),
+            key=lambda found: statistics.fmean(r["loss"] for r in found),
+            default=[],
+        )
+        for variant in OPTIMIZERS
+    }
+    rival = [row["loss"] for row in tops[OPTIMIZERS[0]]]
+    for variant, found in tops.items():
+        if found:
+            losses = [row["loss"] for row in found]
+            p = f", p {welch(losses, rival):.4f}" if min(len(losses), len(rival)) > 1 and losses != rival else ""
+            print(f"best width of {variant}: {found[0]['width']}, {statistics.fmean(losses):.4f}{p}")
+
+
+def _plot(best: dict[tuple[str, int], list[dict[str, Any]]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panel = plt.subplots(figsize=(7, 4.5))
+    for index, variant in enumerate(OPTIMIZERS):
+        rows = [found for width in WIDTHS if (found := best[variant, width])]
+        sizes = [found[0]["parameters"] for found in rows]
+        for key, style in (("loss", "o-"), ("float_loss", ":")):
+            means = [statistics.fmean(r[key] for r in found) for found in rows]
+            panel.plot(sizes, means, style, color=f"C{index}", markersize=3, label=variant if key == "loss" else None)
+    panel.set(xlabel="parameters", ylabel=f"nats per token in {CAP:,} bytes (dotted: float)", xscale="log")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Work, then report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--report", action="store_true", help="only show what is there")
+    arguments = parser.parse_args()
+    if not arguments.report:
+        work(arguments.out)
+    report(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

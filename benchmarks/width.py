@@ -1,4 +1,4 @@
-"""How wide should the model be under one cap, and trained by which optimizer, for the same training tokens?
+"""Width and optimizer under one cap, for the same number of training tokens.
 
     python -m benchmarks.width --out benchmarks/results/width [--report]
 

@@ -150,6 +150,18 @@ class DatasetInfo:
 
 
 @dataclass(frozen=True)
+class Fetched:
+    """Published shards that are there now; `tokens` by file, `downloaded` what was not there before."""
+
+    folder: Path
+    tokenizer: str | None
+    vocab_size: int | None
+    tokens: dict[str, int]
+    downloaded: list[str]
+    bytes: int
+
+
+@dataclass(frozen=True)
 class FactorsEntry:
     """The low-rank part of one matrix; `energy` is the share of the weighted squared norm that it holds.
 

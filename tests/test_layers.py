@@ -19,7 +19,7 @@ LAYERS = [
     ["draft", "rules"],
     ["source", "session"],
     ["fit", "looks"],
-    ["train", "pack", "verify", "score", "generate", "plan", "dataset", "importing"],
+    ["train", "pack", "verify", "score", "generate", "plan", "dataset", "importing", "fetch"],
     ["curve", "submission", "export"],
     ["report"],
     ["cli"],

@@ -1,4 +1,4 @@
-"""`golf data`: text to shards, and what shards hold."""
+"""`golf data`: shards fetched, made from text, and looked into."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from golf.cli.options import json_option
 
 
 @click.group(
-    short_help="Make and check token shards.",
+    short_help="Fetch, make and check token shards.",
     epilog="""Examples:
 
 \b
   golf data prepare texts/ more.jsonl --tokenizer sp:1024 --out data/mine
   golf data prepare book.txt --tokenizer fineweb_1024_bpe.model --out data/book
+  golf data fetch fineweb --tokenizer sp1024 --train-shards 10
   golf data info data/mine""",
 )
 def data() -> None:
-    """Make token shards in the contest's format, and check them."""
+    """Fetch or make token shards in the contest's format, and check them."""
 
 
 @data.command(
@@ -113,3 +114,59 @@ def info(folder: Path, tokenizer: Path | None, as_json: bool) -> None:
     show([info_table(found)])
     if found.tokenizer is not None:
         click.echo(recipe_lines(str(folder), found.tokenizer, found.vocab_size))
+
+
+@data.command(
+    short_help="Download the contest's shards.",
+    epilog="""Examples:
+
+\b
+  golf data fetch fineweb
+  golf data fetch fineweb --tokenizer sp1024 --train-shards 10 --out data""",
+)
+@click.argument("dataset", type=click.Choice(["fineweb"]))
+@click.option("--tokenizer", default="sp1024", show_default=True, help="sp1024, sp4096, byte260, ...")
+@click.option(
+    "--train-shards", type=click.IntRange(min=0), default=80, show_default=True, help="Training shards, 200 MB each."
+)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Their folder.")
+@click.option("--repository", help="Another dataset repository of the hub; default: the contest's.")
+@click.option("--revision", help="A branch, tag or commit of the repository.")
+@json_option
+def fetch(
+    dataset: str,
+    tokenizer: str,
+    train_shards: int,
+    out: Path,
+    repository: str | None,
+    revision: str | None,
+    as_json: bool,
+) -> None:
+    """Download shards, tokenizer and manifest of DATASET from the Hugging Face hub, where recipes look for them.
+
+    Sizes and digests are checked, also of files that are there; what broke off is resumed. Needs golf[hub].
+    """
+    from golf.cli.terminal import show, show_json, watching
+    from golf.fetch import REPOSITORY
+    from golf.fetch import fetch as fetch_flow
+    from golf.interrupt import listening
+    from golf.report import fetched_table, recipe_lines
+    from golf.results import to_json
+
+    assert dataset == "fineweb"  # click allows no other
+    with listening() as stop, watching() as observer:
+        result = fetch_flow(
+            tokenizer=tokenizer,
+            train_shards=train_shards,
+            out=out,
+            repository=repository or REPOSITORY,
+            revision=revision,
+            stop=stop,
+            observer=observer,
+        )
+    if as_json:
+        show_json(to_json(result))
+        return
+    show([fetched_table(result)])
+    kind = "sentencepiece" if result.tokenizer else "bytes"
+    click.echo(recipe_lines(str(result.folder), result.tokenizer, result.vocab_size, kind))

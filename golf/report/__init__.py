@@ -1,7 +1,7 @@
 """Results as tables for people. Computes nothing: every figure comes from the result it shows."""
 
 from golf.report.curve import curve_png, curve_table
-from golf.report.dataset import info_table, prepared_table, recipe_lines
+from golf.report.dataset import fetched_table, info_table, prepared_table, recipe_lines
 from golf.report.evaluation import evaluation_table
 from golf.report.export import export_table
 from golf.report.findings import findings_table
@@ -17,6 +17,7 @@ __all__ = [
     "evaluation_table",
     "export_table",
     "factor_tables",
+    "fetched_table",
     "findings_table",
     "info_table",
     "inspection_table",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from golf.report.tables import table
-from golf.results import DatasetInfo, PreparedDataset
+from golf.results import DatasetInfo, Fetched, PreparedDataset
 
 
 def prepared_table(result: PreparedDataset) -> Table:
@@ -27,6 +27,17 @@ def prepared_table(result: PreparedDataset) -> Table:
     if lost:
         changed = sum(split.changed_documents for split in result.splits.values())
         made.caption += f"; the tokenizer loses {lost:,} bytes, {changed:,} documents do not come back exactly"
+    return made
+
+
+def fetched_table(result: Fetched) -> Table:
+    """What is there now."""
+    made = table(f"fetched {result.folder}", "", "")
+    for split in ("train", "val"):
+        counts = [tokens for name, tokens in result.tokens.items() if f"_{split}_" in name]
+        made.add_row(split, f"{len(counts):,} shards, {sum(counts):,} tokens")
+    made.add_row("tokenizer", result.tokenizer or "bytes")
+    made.add_row("all of it", f"{result.bytes:,} bytes; {len(result.downloaded)} files were not there before")
     return made
 
 

@@ -1,0 +1,141 @@
+"""From text to a checked submission, every step as a user types it, and the export run where golf is not installed.
+
+    python -m benchmarks.contest --json benchmarks/results/DATE-contest.json [--steps 200]
+
+Needs ../shared/data (FineWeb sample and the contest's tokenizer). The bare environment is a fresh virtual one with the
+export's requirements.txt and nothing else. Preparation is timed on the sample repeated, since alone it takes a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from golf.loglines import parse_log
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+SAMPLE, MODEL = SHARED / "fineweb_sample.txt", SHARED / "fineweb_1024_bpe.model"
+# Copies of the sample that preparation is timed on.
+_COPIES = 40
+RECIPE = """
+name = "contest"
+seed = 1
+[budget]
+cap = "400kB"
+[data]
+source = "shards"
+path = "data"
+[tokenizer]
+path = "data/tokenizer.model"
+vocab_size = 1024
+[model]
+layers = 4
+width = 128
+heads = 4
+kv_heads = 2
+[optimizer]
+lr = 0.02
+embedding_lr = 0.04
+[train]
+steps = {steps}
+batch_tokens = 2048
+sequence_length = 128
+eval_every = 100
+eval_tokens = 8192
+[verify]
+tokens = 40_000
+"""
+
+
+class Steps:
+    """Runs commands in a folder, and keeps their seconds."""
+
+    def __init__(self, folder: Path) -> None:
+        """Nothing done yet."""
+        self.folder, self.seconds = folder, {}
+
+    def run(self, name: str, *command: object, allowed: tuple[int, ...] = (0,)) -> str:
+        """Standard output of a command; what it said, and an end, if it fails."""
+        began = time.monotonic()
+        done = subprocess.run([*map(str, command)], cwd=self.folder, capture_output=True, text=True, check=False)
+        self.seconds[name] = round(time.monotonic() - began, 2)
+        print(f"{name:10} {self.seconds[name]:7.1f} s", flush=True)
+        if done.returncode not in allowed:
+            raise SystemExit(f"{name} failed with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        return done.stdout
+
+    def golf(self, name: str, *arguments: object, allowed: tuple[int, ...] = (0,)) -> dict[str, Any]:
+        """The JSON that a golf command prints."""
+        return json.loads(self.run(name, sys.executable, "-m", "golf", *arguments, "--json", allowed=allowed))
+
+
+def go(steps: Steps, count: int) -> dict[str, Any]:
+    """All steps; the figures."""
+    many = steps.folder / "many"
+    many.mkdir()
+    for copy in range(_COPIES):
+        (many / f"{copy}.txt").write_bytes(f"{copy}\n".encode() + SAMPLE.read_bytes())
+    timed = steps.golf("prepare x40", "data", "prepare", many, "--tokenizer", MODEL, "--out", "timed")
+    steps.golf("prepare", "data", "prepare", SAMPLE, "--tokenizer", MODEL, "--out", "data", "--val-fraction", "0.1")
+    (steps.folder / "contest.toml").write_text(RECIPE.format(steps=count))
+    trained = steps.golf("train", "train", "contest.toml", "--out", "run")
+    packed = steps.golf("pack", "pack", "run", "--code-bytes", "auto")
+    verified = steps.golf("verify", "verify", "run/artifact.bin")
+    evaluated = steps.golf("evaluate", "evaluate", "run/artifact.bin", "--stride", "64")
+    who = ("--author", "golf", "--github-id", "golf", "--blurb", "A check of golf itself.")
+    exported = steps.golf("export", "export", "run", "--out", "submission", *who)
+    environment = steps.folder / "bare"
+    venv.create(environment, with_pip=True)
+    python = environment / "bin" / "python"
+    steps.run("install", python, "-m", "pip", "install", "--quiet", "-r", "submission/requirements.txt")
+    steps.run("no golf", python, "-c", "import golf", allowed=(1,))
+    bare = parse_log(steps.run("bare run", python, "submission/train_gpt.py"))
+    checked = steps.golf("check", "check", "submission", allowed=(3,))
+    assert bare.val_bpb is not None
+    prepared_text = sum(split["text_bytes"] for split in timed["splits"].values())
+    prepared_tokens = sum(split["tokens"] for split in timed["splits"].values())
+    return {
+        "prepare_mb_per_s": prepared_text / 1e6 / timed["encode_seconds"],
+        "prepare_tokens_per_s": prepared_tokens / timed["encode_seconds"],
+        "trained_bpb": trained["val_bpb"],
+        "packed_bpb": packed["bpb"],
+        "verified_bpb": verified["bpb"],
+        "stride_64_bpb": evaluated["bpb"],
+        "bare_bpb": bare.val_bpb,
+        "bare_minus_verified": bare.val_bpb - verified["bpb"],
+        "code_plain": exported["code_plain"],
+        "code_compressed": exported["code_compressed"],
+        "total": exported["total"],
+        "cap": exported["cap"],
+        "findings": {finding["rule"]: finding["state"] for finding in checked["findings"]},
+        "seconds": steps.seconds,
+    }
+
+
+def main() -> None:
+    """Go, print, keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=200)
+    arguments = parser.parse_args()
+    if not (SAMPLE.exists() and MODEL.exists()):
+        raise SystemExit("skipped: ../shared/data is not here")
+    with tempfile.TemporaryDirectory() as folder:
+        found = go(Steps(Path(folder)), arguments.steps)
+    about = {"date": date.today().isoformat(), "machine": platform.processor(), "cores": os.cpu_count()}
+    arguments.json.write_text(json.dumps(about | found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -3,7 +3,8 @@
 Rotary embeddings (arXiv:2104.09864), RMSNorm without gain, grouped-query attention (arXiv:2305.13245) with normalised
 queries and keys and a learned gain per query head, relu-squared MLP (arXiv:2109.08668), tied embeddings, logit softcap
 (arXiv:2408.00118). Optional, all from the Parameter Golf contest: a smear gate (x_t + g ⊙ x_{t-1}), and what its
-baseline has besides, U-Net skips, a mix of the embedding into each block's input, and scales of each block's outputs.
+baseline has besides, U-Net skips, a mix of the embedding into each block's input, and scales of each block's outputs;
+layers that recur (depth recurrence, arXiv:1807.03819); and what golf.blocks names.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from golf.blocks import Block, norm
 from golf.recipe import Model as Shape
 
 # Opens every document, in the contest's shards and in golf's own.
@@ -38,7 +40,7 @@ def parameter_shapes(shape: Shape, vocab_size: int) -> Iterator[tuple[str, tuple
         if shape.output_scales:
             yield f"{block}.attention_scale", (D,)
             yield f"{block}.mlp_scale", (D,)
-        if shape.skips and skip_source(shape, layer) is not None:
+        if _takes_skip(shape, layer):
             yield f"{block}.skip_scale", (D,)
         yield f"{block}.attention.query_gain", (shape.heads,)
         yield f"{block}.attention.query.weight", (D, D)
@@ -54,17 +56,39 @@ def parameter_count(shape: Shape, vocab_size: int) -> int:
     return sum(_product(dims) for _, dims in parameter_shapes(shape, vocab_size))
 
 
-def skip_source(shape: Shape, layer: int) -> int | None:
-    """The layer of the first half whose output is added to the input of `layer`: the last one first."""
-    half = shape.layers // 2
-    source = 2 * half - 1 - layer
-    return source if 0 <= source < half <= layer else None
+def layer_order(shape: Shape) -> list[int]:
+    """Layers in the order in which they are applied: a group that recurs is run through several times."""
+    layers = list(range(shape.layers))
+    if shape.recur_layers is None:
+        return layers
+    first, last = shape.recur_layers
+    return layers[:first] + layers[first : last + 1] * shape.recur_times + layers[last + 1 :]
+
+
+def skip_source(shape: Shape, position: int) -> int | None:
+    """The place in `layer_order` whose output is added to the input of `position`: first half, the last one first."""
+    half = len(layer_order(shape)) // 2
+    source = 2 * half - 1 - position
+    return source if 0 <= source < half <= position else None
+
+
+def _takes_skip(shape: Shape, layer: int) -> bool:
+    places = (position for position, each in enumerate(layer_order(shape)) if each == layer)
+    return shape.skips and any(skip_source(shape, position) is not None for position in places)
 
 
 def flops_per_token(shape: Shape, vocab_size: int, sequence_length: int) -> int:
-    """FLOPs of forward and backward for one token: 6 a weight + 12 D T a layer (arXiv:2204.02311, appendix B)."""
-    attention = 12 * shape.layers * shape.width * sequence_length
-    return 6 * parameter_count(shape, vocab_size) + attention
+    """FLOPs of forward and backward for one token: 6 a weight + 12 D T a layer (arXiv:2204.02311, appendix B).
+
+    Layers that recur count as often as they are applied.
+    """
+    counts = dict.fromkeys(range(shape.layers), 0)
+    for layer in layer_order(shape):
+        counts[layer] += 1
+    weights = 0
+    for name, dims in parameter_shapes(shape, vocab_size):
+        weights += _product(dims) * (counts[int(name.split(".")[1])] if name.startswith("blocks.") else 1)
+    return 6 * weights + 12 * sum(counts.values()) * shape.width * sequence_length
 
 
 def role(name: str) -> str:
@@ -83,21 +107,24 @@ class Transformer(nn.Module):
         if shape.smear:
             self.smear_gate = nn.Parameter(torch.empty(shape.width))
         self.embedding = nn.Embedding(vocab_size, shape.width, _weight=torch.empty(vocab_size, shape.width))
-        self.blocks = nn.ModuleList(_Block(shape, layer) for layer in range(shape.layers))
+        self.blocks = nn.ModuleList(
+            Block(shape, layer, skips=_takes_skip(shape, layer)) for layer in range(shape.layers)
+        )
+        self._order = layer_order(shape)
+        self._sources = [skip_source(shape, position) if shape.skips else None for position in range(len(self._order))]
         self._rotary: tuple[Tensor, Tensor] | None = None
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (B, T) int64 → softcapped logits (B, T, V) float32."""
-        x = _norm(self.embedding(tokens))
+        x = norm(self.embedding(tokens))
         if self.shape.smear:
             x = x + self.smear_gate * _previous(x, tokens)
         rotary, embedded = self._rotary_tables(tokens.shape[1], x), x
         outputs: list[Tensor] = []
-        for layer, block in enumerate(self.blocks):
-            source = skip_source(self.shape, layer) if self.shape.skips else None
-            x = block(x, embedded, None if source is None else outputs[source], rotary)
+        for layer, source in zip(self._order, self._sources, strict=True):
+            x = self.blocks[layer](x, embedded, None if source is None else outputs[source], rotary)
             outputs.append(x)
-        logits = F.linear(_norm(x), self.embedding.weight).float()
+        logits = F.linear(norm(x), self.embedding.weight).float()
         cap = self.shape.logit_softcap
         return cap * torch.tanh(logits / cap)
 
@@ -111,11 +138,11 @@ class Transformer(nn.Module):
         return losses.view(len(windows), -1) if reduction == "none" else losses
 
     def _rotary_tables(self, T: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines (T, head_width / 2), kept between calls of one length and device."""
+        """Cosines and sines (T, rotary_width / 2), kept between calls of one length and device."""
         known = self._rotary
         if known is None or known[0].shape[0] != T or known[0].device != like.device:
             with torch.inference_mode(False):  # kept for later calls, which may want gradients
-                half = self.shape.head_width // 2
+                half = self.shape.rotary_width // 2
                 frequencies = self.shape.rope_base ** (-torch.arange(half, dtype=torch.float64) / half)
                 angles = torch.outer(torch.arange(T, dtype=torch.float64), frequencies)
                 known = (angles.cos().float().to(like.device), angles.sin().float().to(like.device))
@@ -148,100 +175,10 @@ def initialize(model: Transformer, *, seed: int) -> None:
         parameter.copy_(fresh)
 
 
-class _Block(nn.Module):
-    mix_stream: Tensor
-    mix_embedding: Tensor
-    attention_scale: Tensor
-    mlp_scale: Tensor
-    skip_scale: Tensor
-
-    def __init__(self, shape: Shape, layer: int) -> None:
-        super().__init__()
-        self.shape = shape
-        vectors = {
-            "mix_stream": shape.residual_mix,
-            "mix_embedding": shape.residual_mix,
-            "attention_scale": shape.output_scales,
-            "mlp_scale": shape.output_scales,
-            "skip_scale": shape.skips and skip_source(shape, layer) is not None,
-        }
-        for name, wanted in vectors.items():
-            if wanted:
-                self.register_parameter(name, nn.Parameter(torch.empty(shape.width)))
-        self.attention = _Attention(shape)
-        self.mlp = _Mlp(shape)
-
-    def forward(self, x: Tensor, embedded: Tensor, skipped: Tensor | None, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        """x, `embedded`, the input of the first block, and `skipped`, an earlier block's output, (B, T, D) each."""
-        if skipped is not None:
-            x = x + self.skip_scale * skipped
-        if self.shape.residual_mix:
-            x = self.mix_stream * x + self.mix_embedding * embedded
-        attended = self.attention(_norm(x), rotary)
-        x = x + (self.attention_scale * attended if self.shape.output_scales else attended)
-        changed = self.mlp(_norm(x))
-        return x + (self.mlp_scale * changed if self.shape.output_scales else changed)
-
-
-class _Attention(nn.Module):
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.heads, self.kv_heads = shape.heads, shape.kv_heads
-        kv_width = shape.kv_heads * shape.head_width
-        self.query_gain = nn.Parameter(torch.empty(shape.heads))
-        self.query = _linear(shape.width, shape.width)
-        self.key = _linear(shape.width, kv_width)
-        self.value = _linear(shape.width, kv_width)
-        self.output = _linear(shape.width, shape.width)
-
-    def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        """x (B, T, D) → (B, T, D)."""
-        query = _rotate(_norm(_split(self.query(x), self.heads)), rotary) * self.query_gain.view(-1, 1, 1)
-        key = _rotate(_norm(_split(self.key(x), self.kv_heads)), rotary)
-        value = _split(self.value(x), self.kv_heads)
-        mixed = F.scaled_dot_product_attention(
-            query.to(value.dtype), key.to(value.dtype), value, is_causal=True, enable_gqa=True
-        )
-        return self.output(mixed.transpose(1, 2).flatten(2))
-
-
-class _Mlp(nn.Module):
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.up = _linear(shape.width, shape.mlp_width)
-        self.down = _linear(shape.mlp_width, shape.width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.relu(self.up(x)).square())
-
-
 def _previous(x: Tensor, tokens: Tensor) -> Tensor:
     """Channels (B, T, D) of the token before each one; zeros at the start of a window and of a document."""
     shifted = F.pad(x[:, :-1], (0, 0, 1, 0))
     return shifted * (tokens != BOS_ID).unsqueeze(-1)
-
-
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    """A bias-free linear map whose weight (outputs, inputs) is left for `initialize` or a checkpoint."""
-    linear: nn.Linear = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=False)  # type: ignore[no-untyped-call]
-    return linear
-
-
-def _norm(x: Tensor) -> Tensor:
-    return F.rms_norm(x, (x.shape[-1],))
-
-
-def _split(x: Tensor, heads: int) -> Tensor:
-    """(B, T, heads · width) → (B, heads, T, width)."""
-    B, T, _ = x.shape
-    return x.view(B, T, heads, -1).transpose(1, 2)
-
-
-def _rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn channel pairs (i, i + width/2) of x (B, H, T, width) by their position's angle."""
-    cos, sin = rotary
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos + second * sin, second * cos - first * sin), dim=-1)
 
 
 def _product(dims: tuple[int, ...]) -> int:

@@ -13,6 +13,11 @@ OPTIONS = {
     "plain": {},
     "smear": {"smear": True},
     "baseline": {"layers": 5, "skips": True, "residual_mix": True, "output_scales": True},
+    "leaky": {"mlp_activation": "leaky_relu2"},
+    "part rotary": {"rotary_fraction": 0.5},
+    "exclusive": {"layers": 3, "exclusive_layers": 2},
+    "parallel": {"layers": 3, "parallel_from": 1},
+    "recurrent": {"layers": 4, "recur_layers": (1, 2), "recur_times": 2, "skips": True},
 }
 
 

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from golf.optim.numuon import NuMuon
-from golf.optim.schedules import momentum, rank_fraction
+from golf.optim.schedules import momentum, rank_fraction, weight_decay
 from golf.optim.spectral import newton_schulz
 from golf.recipe import Optimizer as Section
 
@@ -60,10 +60,14 @@ class Optimizers:
         self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._all]
 
     def schedule(self, lr_multiplier: float, step: int, steps: int) -> float:
-        """Set learning rates and rank for `step` of `steps`; returns the rank fraction (1 for other optimizers)."""
+        """Set learning rates, decay and rank for `step` of `steps`; returns the rank fraction (1 without NuMuon)."""
+        section = self.section
+        decay = weight_decay(step, steps=steps, start=section.weight_decay, end=section.weight_decay_end)
         for optimizer, peaks in zip(self._all, self._peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * lr_multiplier
+                if group["params"][0].ndim == 2:
+                    group["weight_decay"] = decay
         if self._matrices is None or self.section.name == "adamw":
             return 1.0
         for group in self._matrices.param_groups:

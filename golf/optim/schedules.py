@@ -35,6 +35,11 @@ def momentum(step: int, *, steps: int, warmup: float, peak: float) -> float:
     return start + (peak - start) * step / rise
 
 
+def weight_decay(step: int, *, steps: int, start: float, end: float | None) -> float:
+    """Weight decay at `step` of `steps`: in a straight line from `start` to `end`, or constant without an end."""
+    return start if end is None else start + (end - start) * step / max(steps - 1, 1)
+
+
 def rank_fraction(step: int, *, steps: int, schedule: RankSchedule, end: float | None = None) -> float:
     """Share r(t) of min(M, N) directions that an update keeps (arXiv:2603.03597, section 4).
 

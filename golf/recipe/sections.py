@@ -109,6 +109,27 @@ class Model(Section):
     )
     output_scales: bool = Field(False, description="scale attention's and MLP's outputs per channel, learned")
     embedding_std: float = Field(0.005, gt=0, le=10, description="of the initial embedding")
+    mlp_activation: Literal["relu2", "leaky_relu2"] = Field(
+        "relu2", description="of the MLP: ReLU squared, or leaky ReLU (slope 0.5) squared"
+    )
+    rotary_fraction: float = Field(
+        1.0, gt=0, le=1, description="share of a head's channels that rotary embeddings turn"
+    )
+    exclusive_layers: int = Field(
+        0, ge=0, le=256, description="last layers whose attention leaves out each token's own value (XSA)"
+    )
+    parallel_from: int | None = Field(
+        None, ge=0, le=256, description="first layer whose MLP reads what its attention reads; none by default"
+    )
+    recur_layers: tuple[int, int] | None = Field(
+        None, strict=False, description="first and last layer of the group that is applied several times"
+    )
+    recur_times: int = Field(2, ge=1, le=16, description="how often `recur_layers` are applied")
+
+    @property
+    def rotary_width(self) -> int:
+        """Channels of one head that rotary embeddings turn; even, at least 2."""
+        return max(2, round(self.head_width * self.rotary_fraction / 2) * 2)
 
     @property
     def head_width(self) -> int:
@@ -130,6 +151,8 @@ class Model(Section):
             raise ValueError(f"width / heads = {self.head_width} must be even for rotary embeddings")
         if self.mlp_width < 1:
             raise ValueError(f"mlp_ratio {self.mlp_ratio} leaves the MLP no channel at width {self.width}")
+        if self.recur_layers and not 0 <= self.recur_layers[0] <= self.recur_layers[1] < self.layers:
+            raise ValueError(f"recur_layers {list(self.recur_layers)} are not first and last of {self.layers} layers")
         return self
 
 
@@ -166,6 +189,9 @@ class Optimizer(Section):
         0.0, ge=0, le=10, description="matrices: W <- W - lr * spectral_decay * polar(W) after each step"
     )
     weight_decay: float = Field(0.1, ge=0, le=10, description="decoupled: W <- (1 - lr * weight_decay) W")
+    weight_decay_end: float | None = Field(
+        None, ge=0, le=10, description="weight_decay at the last step, reached in a straight line; constant by default"
+    )
     embedding_lr: float = Field(0.004, gt=0, le=10, description="AdamW step size of the embedding")
     scalar_lr: float = Field(0.01, gt=0, le=10, description="AdamW step size of gains")
     betas: tuple[Beta, Beta] = Field((0.9, 0.95), strict=False, description="AdamW's")

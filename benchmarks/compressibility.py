@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
 import tempfile
 import time
@@ -28,7 +27,7 @@ from typing import Any
 
 import torch
 
-from golf import durable
+from benchmarks.work import name_of, results, work
 from golf.errors import CapError
 from golf.fit import fit
 from golf.interrupt import StopFlag
@@ -90,8 +89,8 @@ class Job:
     @property
     def key(self) -> str:
         """Name of the result file."""
-        plain = "".join(c if c.isalnum() else "-" for c in self.variant.lower()).replace("--", "-")
-        return f"{plain}-lr{self.rate}-seed{self.seed}-{'final' if self.final else 'sweep'}"
+        kind = "final" if self.final else "sweep"
+        return name_of(self.variant, f"lr{self.rate}", f"seed{self.seed}", kind)
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -182,28 +181,9 @@ def best_rates(out: Path, variant: str) -> list[float]:
     return sorted({min(losses, key=losses.__getitem__) for losses in found.values() if losses})
 
 
-def work(out: Path) -> None:
-    """Do what nobody has done or begun, until nothing is left."""
-    out.mkdir(parents=True, exist_ok=True)
-    while (job := next((job for job in jobs(out) if _claim(out, job)), None)) is not None:
-        durable.write_text(out / f"{job.key}.json", json.dumps(run(job), indent=1) + "\n")
-        (out / f"{job.key}.claimed").unlink()
-
-
-def _claim(out: Path, job: Job) -> bool:
-    """Whether this process may do `job`: nobody has a result or works on it."""
-    if (out / f"{job.key}.json").exists():
-        return False
-    try:
-        os.close(os.open(out / f"{job.key}.claimed", os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return False
-    return True
-
-
 def report(out: Path) -> None:
     """Sweeps, then losses at each rate of bits: mean ± standard error over seeds, and Welch's test."""
-    rows = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
+    rows = results(out)
     print("sweep (seed 1; loss on validation text: float, then by rounding at 1, 1.5, 2 bits)")
     for variant in VARIANTS:
         for row in sorted((r for r in rows if r["variant"] == variant and not r["final"]), key=lambda r: r["lr"]):
@@ -312,7 +292,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="only show what is there")
     arguments = parser.parse_args()
     if not arguments.report:
-        work(arguments.out)
+        work(arguments.out, lambda: jobs(arguments.out), run)
     report(arguments.out)
 
 

@@ -10,9 +10,7 @@ JSON under --out and never repeated; several of these commands may share the wor
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
 import statistics
 import tempfile
 import time
@@ -25,7 +23,7 @@ from typing import Any
 import torch
 
 from benchmarks.compressibility import RECIPE, VARIANTS, welch
-from golf import durable
+from benchmarks.work import name_of, results, work
 from golf.fit import fit
 from golf.interrupt import StopFlag
 from golf.observer import Observer
@@ -57,8 +55,7 @@ class Job:
     @property
     def key(self) -> str:
         """Name of the result file."""
-        plain = "".join(c if c.isalnum() else "-" for c in self.variant.lower()).replace("--", "-")
-        return f"{plain}-width{self.width}-lr{self.rate}-seed{self.seed}"
+        return name_of(self.variant, f"width{self.width}", f"lr{self.rate}", f"seed{self.seed}")
 
 
 def jobs() -> Iterator[Job]:
@@ -94,6 +91,7 @@ def run(job: Job) -> dict[str, Any]:
         looks = source.windows(16_384, batch_tokens=2048, purpose=LOOKS)
         with torch.inference_mode():
             float_training = statistics.fmean(float(source.model.loss(window)) for window in looks)
+    print(f"{job.key}: {found.loss:.4f}", flush=True)
     return {
         "variant": job.variant,
         "width": job.width,
@@ -113,28 +111,9 @@ def run(job: Job) -> dict[str, Any]:
     }
 
 
-def work(out: Path) -> None:
-    """Do what nobody has done or begun, until nothing is left."""
-    out.mkdir(parents=True, exist_ok=True)
-    for job in jobs():
-        result, claim = out / f"{job.key}.json", out / f"{job.key}.claimed"
-        if result.exists():
-            continue
-        try:
-            os.close(os.open(claim, os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            continue
-        row = run(job)
-        durable.write_text(result, json.dumps(row, indent=1) + "\n")
-        claim.unlink()
-        print(
-            f"{job.key}: float {row['float_loss']:.4f} packed {row['loss']:.4f} at {row['bits']:.2f} bits", flush=True
-        )
-
-
 def report(out: Path) -> None:
     """Packed loss by width and optimizer at the better of the rates: mean ± standard error over seeds."""
-    rows = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
+    rows = results(out)
     best: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for variant in OPTIMIZERS:
         for width in WIDTHS:
@@ -208,7 +187,7 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="only show what is there")
     arguments = parser.parse_args()
     if not arguments.report:
-        work(arguments.out)
+        work(arguments.out, jobs, run)
     report(arguments.out)
 
 

@@ -1,0 +1,121 @@
+"""What each option of `[model]` is worth on a small run: loss and time a step, one option at a time.
+
+    python -m benchmarks.options --out benchmarks/results/options [--report]
+
+The recipe of benchmarks.compressibility with Muon. Differences are to the plain model of the same seed; parameters that
+an option adds are shown, and are few.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.compressibility import RECIPE
+from benchmarks.work import name_of, results, work
+from golf.interrupt import StopFlag
+from golf.recipe import load_recipe
+from golf.runs import Run
+from golf.train import train
+from golf.workspace import find_workspace
+
+SEEDS = (1, 2, 3)
+_BASE = ("optimizer.name=muon", "optimizer.weight_decay=0.0", "optimizer.lr=0.02")
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "plain": (),
+    "smear": ("model.smear=true",),
+    "leaky_relu2": ("model.mlp_activation=leaky_relu2",),
+    "rotary_fraction .25": ("model.rotary_fraction=0.25",),
+    "rotary_fraction .5": ("model.rotary_fraction=0.5",),
+    "exclusive_layers 4": ("model.exclusive_layers=4",),
+    "exclusive_layers 2": ("model.exclusive_layers=2",),
+    "parallel_from 2": ("model.parallel_from=2",),
+    "recur_layers 1-2": ("model.recur_layers=[1, 2]",),
+    "skips": ("model.skips=true",),
+    "residual_mix": ("model.residual_mix=true",),
+    "output_scales": ("model.output_scales=true",),
+    "mlp_ratio 3": ("model.mlp_ratio=3.0",),
+    "ema .98": ("train.ema=0.98",),
+    "weight_decay .1 to 0": ("optimizer.weight_decay=0.1", "optimizer.weight_decay_end=0.0"),
+    "weight_decay 0 to .1": ("optimizer.weight_decay_end=0.1",),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training."""
+
+    option: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Name of the result file."""
+        return name_of(self.option, f"seed{self.seed}")
+
+
+def jobs() -> Iterator[Job]:
+    """One seed of everything first."""
+    return (Job(option, seed) for seed in SEEDS for option in OPTIONS)
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Train; the row that is kept."""
+    recipe = load_recipe(RECIPE, [*_BASE, *OPTIONS[job.option], f"seed={job.seed}"])
+    with tempfile.TemporaryDirectory() as folder:
+        trained = train(
+            recipe,
+            Run(Path(folder)),
+            cache=find_workspace(Path.cwd()).data,
+            device=torch.device("cpu"),
+            stop=StopFlag(),
+        )
+    assert trained is not None
+    print(f"{job.key}: {trained.val_loss:.4f}", flush=True)
+    return {
+        "option": job.option,
+        "seed": job.seed,
+        "date": date.today().isoformat(),
+        "parameters": trained.parameters,
+        "loss": trained.val_loss,
+        "seconds_a_step": trained.seconds / trained.steps,
+    }
+
+
+def report(out: Path) -> None:
+    """Mean difference to the plain model ± standard error over seeds."""
+    rows = results(out)
+    plain = {row["seed"]: row for row in rows if row["option"] == "plain"}
+    print("| option | parameters | nats per token | against plain | seeds |\n|---|---|---|---|---|")
+    for option in OPTIONS:
+        own = [row for row in rows if row["option"] == option and row["seed"] in plain]
+        if own:
+            gaps = [row["loss"] - plain[row["seed"]]["loss"] for row in own]
+            error = f" ± {statistics.stdev(gaps) / math.sqrt(len(gaps)):.4f}" if len(gaps) > 1 else ""
+            loss = statistics.fmean(row["loss"] for row in own)
+            gap = f"{statistics.fmean(gaps):+.4f}{error}"
+            print(f"| {option} | {own[0]['parameters']:,} | {loss:.4f} | {gap} | {len(own)} |")
+
+
+def main() -> None:
+    """Work, then report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--report", action="store_true", help="only show what is there")
+    arguments = parser.parse_args()
+    if not arguments.report:
+        work(arguments.out, jobs, run)
+    report(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -61,9 +61,9 @@ class Job:
 def jobs() -> Iterator[Job]:
     """One seed of everything first."""
     for seed in SEEDS:
-        for width in WIDTHS:
-            for variant in OPTIMIZERS:
-                for rate in RATES:
+        for rate in RATES:
+            for width in WIDTHS:
+                for variant in OPTIMIZERS:
                     yield Job(variant, width, rate, seed)
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import ast
 import base64
 import lzma
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from golf.recipe import Recipe, recipe_to_toml
 
 ENTRY = "golf.submission"
+# The package's name in a loader of weights, which may be imported where another golf is.
+_LOADED = "golf_weights"
+_IMPORT = re.compile(r"(?<=from )golf\b|(?<=import )golf\b")
 # What the modules import beside torch, numpy and Python's own library; the names are those of the package index.
 PACKAGES = ("torch", "numpy", "sentencepiece", "zstandard", "constriction", "pydantic", "safetensors", "filelock")
 _HEAD = '''"""{title}
@@ -60,8 +64,8 @@ def load(folder):
     import json
     from pathlib import Path
 
-    from golf.model import Transformer
-    from golf.recipe import Model
+    from golf_weights.model import Transformer
+    from golf_weights.recipe import Model
     from safetensors.torch import load_file
 
     config = json.loads((Path(folder) / "config.json").read_text())
@@ -94,7 +98,12 @@ def script(recipe: Recipe, *, plain: bool = False) -> bytes:
 
 def loader() -> bytes:
     """A script that reads exported weights without golf."""
-    return (_LOAD_HEAD + _finding(modules("golf.model")) + _LOAD).encode()
+    sources = {_renamed(name): _IMPORT.sub(_LOADED, source) for name, source in modules("golf.model").items()}
+    return (_LOAD_HEAD + _finding(sources) + _LOAD).encode()
+
+
+def _renamed(name: str) -> str:
+    return _LOADED + name.removeprefix("golf")
 
 
 def modules(entry: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ REPOSITORY = "willdepueoai/parameter-golf"
 # Everything published lies under this folder of the repository, and beside no other locally.
 _ROOT = "datasets"
 _STAGING = ".fetch"
+_LARGEST_MANIFEST = 4 << 20
 _STOPPED = "stopped; the same command goes on where it was"
 
 
@@ -79,9 +80,11 @@ def fetch(
 
 
 def _manifest(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > _LARGEST_MANIFEST:
+        raise DamagedFile(str(path), f"has more than {_LARGEST_MANIFEST:,} bytes, which no manifest needs")
     try:
         found = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedFile(str(path), f"is no JSON ({error})") from None
     if not isinstance(found, dict):
         raise DamagedFile(str(path), "is no JSON object")
@@ -108,7 +111,8 @@ def _plan(manifest: dict[str, Any], tokenizer: str, train_shards: int, repositor
     entry = next((each for each in tokenizers if each["name"] == dataset.get("tokenizer_name")), {})
     files = [str(entry[key]) for key in ("model_path", "vocab_path", "path") if entry.get(key)]
     for file in files:
-        _name(*PurePosixPath(file).parts)
+        if PurePosixPath(_name(*PurePosixPath(file).parts)).parts[0] != "tokenizers":
+            raise DamagedFile("manifest.json", f"names a tokenizer {file!r} outside of tokenizers/")
     vocab_size = dataset.get("vocab_size")
     return _Plan(shards, list(dict.fromkeys(files)), folder, vocab_size if isinstance(vocab_size, int) else None)
 

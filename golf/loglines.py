@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-_STEP = re.compile(r"step:(\d+)/(\d+)\s(.*)")
-_PAIR = re.compile(r"(\w+):(-?[\d.]+(?:[eE][-+]?\d+)?|nan|inf)")
-_SIZE = re.compile(r"(Serialized model|Code size|Total submission size)[^:\n]*: *([\d,]+) bytes", re.IGNORECASE)
-_FINAL = re.compile(r"final\w*_exact\s(.*)")
-_SEED = re.compile(r"\bseed\s*[:=]\s*(\d+)", re.IGNORECASE)
-_STAGE = re.compile(r"(\w+)_time:([\d.]+)(ms|s)\b")
+# Every repeat is bounded and lines are cut: a log may be anybody's.
+_LONGEST_LINE = 2000
+_PAIR = re.compile(
+    r"\b(\w{1,40}):\s?(-?\d{1,12}(?:\.\d{1,15})?(?:e[-+]?\d{1,3})?|nan|inf)(ms|s|m)?(?![\w.])", re.IGNORECASE
+)
+_STEP = re.compile(r"\s*(?:step:\s?)?(\d{1,9})/(\d{1,9})\s")
+_SIZE = re.compile(
+    r"(Serialized model|Code size|Total submission size)[^:]{0,80}:\s?([\d,]{1,20}) bytes", re.IGNORECASE
+)
+_FINAL = re.compile(r"\s*(?:\w{1,60}_exact|quantized\w{0,60})\b")
+_SEED = re.compile(r"\bseed\s?[:=]\s?(\d{1,12})\b", re.IGNORECASE)
+_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
 def step_line(record: dict[str, Any], total_steps: int | None) -> str:
@@ -53,6 +59,7 @@ class LogFacts:
     steps: int = 0
     total_steps: int | None = None
     train_seconds: float | None = None
+    step_seconds: float | None = None
     val_loss: float | None = None
     val_bpb: float | None = None
     sizes: dict[str, int] = field(default_factory=dict)
@@ -69,26 +76,42 @@ class LogFacts:
 def parse_log(text: str) -> LogFacts:
     """Read what the lines of a contest log say; unknown lines are passed over.
 
-    Law: what `step_line`, `size_lines`, `final_line` and `clock_line` write is read back.
+    The losses are those of the last final line, else of the last step that has them. Law: what `step_line`,
+    `size_lines`, `final_line` and `clock_line` write is read back.
     """
-    steps = [(int(match[1]), int(match[2]), dict(_PAIR.findall(match[3]))) for match in _STEP.finditer(text)]
-    finals = [dict(_PAIR.findall(match[1])) for match in _FINAL.finditer(text)]
-    measured = finals or [pairs for *_, pairs in steps if "val_bpb" in pairs]
-    times = [float(pairs["train_time"]) / 1000 for *_, pairs in steps if "train_time" in pairs]
-    seed = _SEED.search(text)
-    last = measured[-1] if measured else {}
-    stages = {m[1]: float(m[2]) / (1000 if m[3] == "ms" else 1) for m in _STAGE.finditer(text) if m[1] != "train"}
-    return LogFacts(
-        seed=None if seed is None else int(seed[1]),
-        steps=max((step for step, *_ in steps), default=0),
-        total_steps=steps[-1][1] if steps else None,
-        train_seconds=max(times, default=None),
-        val_loss=_number(last.get("val_loss")),
-        val_bpb=_number(last.get("val_bpb")),
-        sizes={match[1].lower(): int(match[2].replace(",", "")) for match in _SIZE.finditer(text)},
-        stages=stages,
-    )
+    found: dict[str, Any] = {"sizes": {}, "stages": {}}
+    measured: tuple[float | None, float | None] | None = None
+    for line in text.splitlines():
+        if len(line) > _LONGEST_LINE or (":" not in line and "=" not in line and "/" not in line):
+            continue
+        pairs = {key.lower(): (float(value), unit) for key, value, unit in _PAIR.findall(line)}
+        _note_line(line, pairs, found)
+        losses = (pairs.get("val_loss", (None,))[0], pairs.get("val_bpb", (None,))[0])
+        if "val_bpb" in pairs and _FINAL.match(line):
+            measured = losses
+        elif "val_bpb" in pairs and measured is None:
+            found["val_loss"], found["val_bpb"] = losses
+    if measured is not None:
+        found["val_loss"], found["val_bpb"] = measured
+    return LogFacts(**found)
 
 
-def _number(text: str | None) -> float | None:
-    return None if text is None else float(text)
+def _note_line(line: str, pairs: dict[str, tuple[float, str]], found: dict[str, Any]) -> None:
+    """Put what one line says of steps, times, sizes and the seed into `found`."""
+    if (step := _STEP.match(line)) is not None and pairs:
+        found["steps"] = max(found.get("steps", 0), int(step[1]))
+        found["total_steps"] = int(step[2])
+    for key, (value, unit) in pairs.items():
+        seconds = value * _SECONDS.get(unit.lower(), 1e-3)
+        if key == "train_time":
+            found["train_seconds"] = max(found.get("train_seconds", 0.0), seconds)
+        elif key == "step_avg":
+            found["step_seconds"] = seconds
+        elif key.endswith("_time") and unit:
+            found["stages"][key.removesuffix("_time")] = seconds
+    for size in _SIZE.finditer(line):
+        digits = size[2].replace(",", "")
+        if digits:
+            found["sizes"][size[1].lower()] = int(digits)
+    if "seed" not in found and (seed := _SEED.search(line)) is not None:
+        found["seed"] = int(seed[1])

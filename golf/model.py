@@ -120,10 +120,11 @@ class Transformer(nn.Module):
         if self.shape.smear:
             x = x + self.smear_gate * _previous(x, tokens)
         rotary, embedded = self._rotary_tables(tokens.shape[1], x), x
-        outputs: list[Tensor] = []
-        for layer, source in zip(self._order, self._sources, strict=True):
-            x = self.blocks[layer](x, embedded, None if source is None else outputs[source], rotary)
-            outputs.append(x)
+        outputs: dict[int, Tensor] = {}
+        for place, (layer, source) in enumerate(zip(self._order, self._sources, strict=True)):
+            x = self.blocks[layer](x, embedded, None if source is None else outputs.pop(source), rotary)
+            if place in self._sources:  # a later block reads it
+                outputs[place] = x
         logits = F.linear(norm(x), self.embedding.weight).float()
         cap = self.shape.logit_softcap
         return cap * torch.tanh(logits / cap)

@@ -7,7 +7,7 @@ results come in the order of the items.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -18,14 +18,20 @@ Result = TypeVar("Result")
 
 
 def in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], *, device: torch.device | None = None
-) -> Iterator[Result]:
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    device: torch.device | None = None,
+    most: int | None = None,
+) -> Generator[Result]:
     """Yield `function(item)` for each item, as many at a time as torch has threads, so few results are ever held.
 
     `items` is walked in the caller's thread, where it may raise to stop. Gradient mode is each thread's own: `function`
-    sets what it needs. On a `device` that is not the CPU items follow one another.
+    sets what it needs. On a `device` that is not the CPU items follow one another. `most` bounds the items at a time
+    where results are large.
     """
-    workers = torch.get_num_threads()
+    threads = torch.get_num_threads()
+    workers = min(threads, most or threads)
     if workers == 1 or (device is not None and device.type != "cpu"):
         yield from map(function, items)
         return
@@ -42,4 +48,4 @@ def in_order(
             for future in waiting:
                 future.cancel()
             # the initializer's number would be that of later threads too
-            torch.set_num_threads(workers)
+            torch.set_num_threads(threads)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -164,13 +165,24 @@ def _plain(artifact: Artifact, name: str) -> bytes:
 def _decode_tensors(artifact: Artifact) -> dict[str, Weights]:
     """All tensors by name, float32, after the digest of their decoded content has been compared."""
     digest = ContentDigest()
-    weights: dict[str, Weights] = {}
     tables = _tables(artifact)
     small = io.BytesIO(_plain(artifact, "small"))
-    matrices = in_order(
-        lambda tensor: _decoded(artifact, tensor, tables),
-        (each for each in artifact.manifest.tensors if each.kind == "matrix"),
-    )
+    declared = (each for each in artifact.manifest.tensors if each.kind == "matrix")
+    with closing(in_order(lambda tensor: _decoded(artifact, tensor, tables), declared)) as matrices:
+        weights = _collect(artifact, matrices, small, digest)
+    if small.read(1):
+        raise DamagedFile("section small", "goes on behind the last small tensor")
+    if digest.hexdigest() != artifact.manifest.content_sha256:
+        raise DamagedFile("manifest", "its content_sha256 is not the digest of what the sections decode to")
+    _refuse_non_finite(weights)
+    return weights
+
+
+def _collect(
+    artifact: Artifact, matrices: Iterator[tuple[Coded, Weights]], small: io.BytesIO, digest: ContentDigest
+) -> dict[str, Weights]:
+    """Tensors in the order of the manifest, each fed to the digest."""
+    weights: dict[str, Weights] = {}
     for tensor in artifact.manifest.tensors:
         if tensor.kind == "small":
             content = small.read(4 * tensor.weights)
@@ -181,11 +193,6 @@ def _decode_tensors(artifact: Artifact) -> dict[str, Weights]:
         else:
             coded, weights[tensor.name] = next(matrices)
             digest.matrix(coded)
-    if small.read(1):
-        raise DamagedFile("section small", "goes on behind the last small tensor")
-    if digest.hexdigest() != artifact.manifest.content_sha256:
-        raise DamagedFile("manifest", "its content_sha256 is not the digest of what the sections decode to")
-    _refuse_non_finite(weights)
     return weights
 
 

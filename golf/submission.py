@@ -15,7 +15,7 @@ from typing import TextIO
 
 from golf import durable
 from golf.device import own_device, resolve_device
-from golf.errors import GolfError
+from golf.errors import GolfError, UsageError
 from golf.interrupt import StopFlag, listening
 from golf.loglines import clock_line, final_line, size_lines, step_line
 from golf.observer import Observer
@@ -35,12 +35,15 @@ def main(recipe_text: str, file: str) -> None:
     script = Path(file).resolve()
     code = 0
     try:
-        recipe = parse_recipe(recipe_text.encode(), source=script.name, settings=_settings(arguments.seed))
         with listening() as stop:
-            if arguments.train or os.environ.get("WORLD_SIZE", "1") != "1":
+            if arguments.train or arguments.resume or "RANK" in os.environ:  # as torchrun sets it
+                settings = _settings(arguments.seed)
+                recipe = parse_recipe(recipe_text.encode(), source=script.name, settings=settings)
                 code = _train(recipe, script, arguments, stop)
             else:
                 artifact = script.parent / ARTIFACT
+                if not artifact.exists():
+                    raise UsageError(f"there is no {ARTIFACT} beside {script.name}; put it there, or make one: --train")
                 code = _evaluate(artifact, script, arguments.data, arguments.device, stop, sys.stdout)
     except GolfError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -101,6 +104,8 @@ def _train(recipe: Recipe, script: Path, arguments: argparse.Namespace, stop: St
         with joined(device) as processes:
             observer = Observer()
             if processes.first:
+                if run.checkpoint.exists() and not arguments.resume:
+                    raise UsageError(f"{run.folder} holds a run; continue it with --resume, or name another --out")
                 claim_folder(run, recipe, resume=arguments.resume, force=False)
                 stack.enter_context(lock(run))
                 log = stack.enter_context(_logging(run.folder / "train.log", resume=arguments.resume))

@@ -11,6 +11,7 @@ import torch
 from cli import environment, golf, golf_json
 
 from golf.artifact import open_artifact
+from golf.errors import EnvironmentFailure
 from golf.rebuild import rebuild
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +81,7 @@ def test_the_script_alone_trains_packs_and_measures(packed, exported, tmp_path):
     size = (tmp_path / "run" / "artifact.bin").stat().st_size + (exported / "train_gpt.py").stat().st_size
     assert size <= 200_000
     again = alone(exported / "train_gpt.py", "--train", "--seed", 11, "--out", tmp_path / "run", cwd=packed)
-    assert again.returncode == 2 and "holds a run already" in again.stderr
+    assert again.returncode == 2 and "holds a run;" in again.stderr
 
 
 def test_a_broken_claim_is_exit_code_3(packed, exported, tmp_path):
@@ -103,8 +104,34 @@ def test_a_folder_with_other_things_is_never_written_over(packed, exported):
     place = packed / "mine"
     place.mkdir()
     (place / "thesis.tex").write_text("years of work")
-    assert "thesis.tex" in golf("export", "--out", "mine", "--force", cwd=packed, check=2).stderr
+    assert "mine was not written" in golf("export", "--out", "mine", "--force", cwd=packed, check=2).stderr
     assert (place / "thesis.tex").read_text() == "years of work"
+
+
+def test_force_replaces_an_export_and_deletes_nothing_before_all_is_written(packed, exported, monkeypatch):
+    (exported / "train_seed99.log").write_text("of an earlier export")
+    before = (exported / "train_gpt.py").read_bytes()
+
+    def full(path, content):
+        raise EnvironmentFailure("no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("golf.export.folder.durable.write_bytes", full)
+        golf("export", "--out", "submission", "--force", cwd=packed, check=5)
+    assert (exported / "train_gpt.py").read_bytes() == before and (exported / "train_seed99.log").exists()
+    golf("export", "--out", "submission", "--force", cwd=packed)
+    assert not (exported / "train_seed99.log").exists()
+    mine = packed / "own"
+    mine.mkdir()
+    (mine / "README.md").write_text("mine")
+    assert "was not written by golf" in golf("export", "--out", "own", "--force", cwd=packed, check=2).stderr
+    assert (mine / "README.md").read_text() == "mine"
+
+
+def test_the_script_without_its_artifact_says_what_to_do(packed, exported, tmp_path):
+    shutil.copy(exported / "train_gpt.py", tmp_path)
+    done = alone(tmp_path / "train_gpt.py", cwd=packed)
+    assert done.returncode == 2 and "--train" in done.stderr
 
 
 def test_several_runs_are_seeds_of_one_submission(packed):
@@ -131,6 +158,7 @@ def test_weights_come_back_without_golf(packed, kind):
     golf("export", "--format", kind, "--out", out, cwd=packed)
     code = (
         "import sys, torch; sys.path.insert(0, sys.argv[1]); from load_model import load; model = load(sys.argv[1]);"
+        "import golf.cli;"  # another golf beside it is left alone
         "torch.manual_seed(0); print(model(torch.randint(260, (2, 9))).detach().double().sum().item())"
     )
     done = subprocess.run(

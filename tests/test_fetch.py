@@ -159,22 +159,32 @@ def test_a_truncated_file_never_takes_its_place(served, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("path", "said"),
+    [("../../outside.model", "could lie anywhere"), ("mine/notes.txt", "outside of tokenizers/")],
+)
+def test_names_that_leave_their_folder_are_refused(served, tmp_path, path, said):
+    manifest = json.loads(served.files["datasets/manifest.json"])
+    manifest["tokenizers"][0]["model_path"] = path
+    served.files["datasets/manifest.json"] = json.dumps(manifest).encode()
+    assert said in fetch(tmp_path, check=4).stderr
+
+
+def test_a_manifest_that_is_none_is_said(served, tmp_path):
+    served.files["datasets/manifest.json"] = b"[" * 200_000
+    assert "is no JSON" in fetch(tmp_path, check=4).stderr
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         (("--tokenizer", "sp9"), "its datasets: fineweb10B_sp1024"),
         (("--train-shards", "4"), "has 3 training shards of fineweb10B_sp1024, not 4"),
+        (("--repository", "not a repo"), "no repository's name"),
         (("--repository", "nobody/nothing", "--revision", "gone"), "no such file, repository or revision"),
     ],
 )
 def test_what_the_manifest_lacks_is_said(served, tmp_path, options, said):
     assert said in fetch(tmp_path, *options, check=2).stderr
-
-
-def test_names_that_leave_the_folder_are_refused(served, tmp_path):
-    manifest = json.loads(served.files["datasets/manifest.json"])
-    manifest["tokenizers"][0]["model_path"] = "../../outside.model"
-    served.files["datasets/manifest.json"] = json.dumps(manifest).encode()
-    assert "could lie anywhere" in fetch(tmp_path, check=4).stderr
 
 
 def test_offline_is_said_in_one_sentence(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """The architecture as a test: imports go down only, and verify cannot reach what it judges."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,9 @@ def test_light_rooms_do_not_import_torch_at_the_top(name):
     paths = [ROOT / f"{name}.py"] if (ROOT / f"{name}.py").exists() else sorted((ROOT / name).rglob("*.py"))
     for path in paths:
         assert not any(i == "torch" or i.startswith("torch.") for i in imports(path, everywhere=False)), path
+
+
+def test_tables_need_no_torch():
+    """`golf inspect` and `golf data info` show their results without it."""
+    code = "import golf.report, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

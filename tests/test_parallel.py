@@ -60,10 +60,11 @@ def test_what_an_item_raises_comes_through_and_threads_end(threads):
             raise ValueError("item 3")
         return item
 
+    before = threading.active_count()
     with pytest.raises(ValueError, match="item 3"):
         list(in_order(fail, range(1000)))
     assert torch.get_num_threads() == threads
-    assert threading.active_count() < 5
+    assert threading.active_count() <= before
 
 
 def test_elsewhere_than_on_the_cpu_items_follow_one_another(threads):

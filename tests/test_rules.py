@@ -11,9 +11,11 @@ import torch
 from cli import golf, golf_json
 
 from golf.errors import UsageError
+from golf.loglines import parse_log
 from golf.model import Transformer, initialize
 from golf.recipe import Model
-from golf.rules import judge, read_submission
+from golf.rules.folder import read_submission
+from golf.rules.judge import judge
 from golf.rules.metric import TOKENS_PER_BYTE
 from golf.rules.probes import probe_model
 from golf.rules.statistics import welch_one_sided
@@ -42,7 +44,7 @@ def bpb(loss, ratio=RATIO):
 def log(seed, loss, *, seconds=590.0, total=None, ratio=RATIO, extra=""):
     total = f"Total submission size: {total} bytes\n" if total else ""
     return (
-        f"seed:{seed}\nstep:10/10 train_loss:2.0 train_time:{1000 * seconds:.0f}ms step_avg:1.0ms\n{extra}{total}"
+        f"seed:{seed}\nstep:10/10 train_loss:2.0 train_time:{1000 * seconds:.0f}ms step_avg:40.0ms\n{extra}{total}"
         f"final_roundtrip_exact val_loss:{loss:.8f} val_bpb:{bpb(loss, ratio):.8f} eval_time:200000ms\n"
     )
 
@@ -253,6 +255,112 @@ def test_what_the_script_shows_is_seen_through_its_wrapping(folder, rule, code, 
     assert folder.states()[rule] == "FAIL"
     assert "train_gpt.py:" in folder.evidence[rule]
     assert folder.states("as-judged")[rule] == as_judged
+
+
+def test_raw_lzma_is_opened_and_what_cannot_be_opened_is_not_called_clean(folder):
+    raw = {"format": lzma.FORMAT_RAW, "filters": [{"id": lzma.FILTER_LZMA2}]}
+    packed = base64.b85encode(lzma.compress((SCRIPT + TRAINS_ON_VALIDATION).encode(), **raw)).decode()
+    folder.script = f"import lzma as L,base64 as B\nexec(L.decompress(B.b85decode({packed!r}),format=L.FORMAT_RAW))\n"
+    assert folder.states()["code.validation"] == "FAIL"
+    folder.script = f"import brotli,base64\nexec(brotli.decompress(base64.b85decode({'0' * 5000!r})))\n"
+    states = folder.states()
+    assert [states[f"code.{rule}"] for rule in ("validation", "targets", "network")] == ["CANNOT TELL"] * 3
+
+
+def test_bombs_are_not_opened(folder):
+    bomb = base64.b85encode(zlib.compress(b"a\n" * (64 << 20))).decode()
+    folder.script = f"import zlib,base64\nexec(zlib.decompress(base64.b85decode({bomb!r})))\n"
+    assert folder.states()["code.validation"] == "CANNOT TELL"
+    folder.script = "x = 1\n" * (1 << 20)
+    assert folder.states()["code.parses"] == "FAIL"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "class A:\n    def f(self, x):\n        self.val_tokens = load()\n        self.model(x).backward()\n",
+        "def rotate(y, cos):\n    key = y * cos\n    return key\n",
+    ],
+)
+def test_plain_code_is_no_offence(folder, code):
+    folder.script = SCRIPT + code
+    states = folder.states()
+    assert states["code.validation"] == states["code.targets"] == "PASS"
+
+
+def test_a_key_that_is_mixed_in_place_is_seen(folder):
+    folder.script = SCRIPT + "def f(key, target):\n    key ^= target * 27191\n    return key\n"
+    assert folder.states()["code.targets"] == "FAIL"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "step:" + "9" * 5000 + "/10 val_bpb:1..2 train_time:1..2ms eval_time:1..2ms\n",
+        "seed:" + "9" * 5000 + "\n",
+        "step:1/10 val_loss:inf val_bpb:1.2\nfinal_exact val_loss:nan val_bpb:nan\n",
+        "a" * 2_000_000,
+        "Code size" * 200_000,
+    ],
+)
+def test_strange_logs_end_in_a_verdict(folder, text):
+    folder.logs[1] = text
+    folder.states()
+    assert folder.evidence["card.log"]
+
+
+@pytest.mark.parametrize("key", ["val_loss", "val_bpb", "bytes_total", "bytes_code", "bytes_model", "seed_results"])
+@pytest.mark.parametrize(
+    "value", [0, -1, True, 10**400, "50 kB", None, [], {"1": 3}, float("nan")], ids=lambda v: str(v)[:9]
+)
+def test_strange_cards_end_in_a_verdict(folder, key, value):
+    folder.logs[1] = log(1, LOSSES[1], total=5000)
+    folder.card[key] = value
+    folder.states()
+
+
+def test_losses_that_are_no_numbers_do_not_agree_with_a_card(folder):
+    folder.logs = {seed: log(seed, math.nan) for seed in LOSSES}
+    states = folder.states()
+    assert (states["card.log"], states["seeds.count"]) == ("FAIL", "FAIL")
+
+
+def test_copies_of_one_log_are_one_seed(folder):
+    folder.logs = {seed: log(1, 2.05).replace("seed:1\n", "") for seed in LOSSES}
+    assert folder.states()["seeds.count"] == "FAIL"
+
+
+def test_without_a_model_the_stated_size_is_held(folder):
+    folder.card |= {"bytes_total": 17_000_000, "bytes_code": None, "bytes_model": None}
+    folder.states()
+    (folder.place / "model.bin").unlink()
+    found = judge(read_submission(folder.place), cap=16_000_000, record=None, profile="as-judged")
+    size = next(finding for finding in found if finding.rule == "size.cap")
+    assert size.state == "FAIL" and "1,000,000 over" in size.evidence
+
+
+def test_weights_under_another_name_count_and_leftovers_are_named(folder):
+    folder.more["notes.json"] = b"0" * 20_000
+    (folder.place / "runs").mkdir()
+    (folder.place / "runs" / "w.bin").write_bytes(b"0" * 3000)
+    assert folder.states(cap=10_000)["size.cap"] == "FAIL"
+    assert "not counted: runs (3,000 bytes)" in folder.evidence["size.cap"]
+
+
+def test_the_running_step_may_end_as_judges_let_it(folder):
+    folder.logs[1] = log(1, LOSSES[1], seconds=600.03)
+    assert folder.states()["clock.training"] == "FAIL"
+    assert folder.states("as-judged")["clock.training"] == "PASS"
+    folder.logs[1] = "stopping_early: wallclock_cap train_time: 10.2m step:9/9\n" + log(1, LOSSES[1])
+    assert folder.states("as-judged")["clock.training"] == "FAIL"
+
+
+def test_a_later_exact_line_is_the_result():
+    facts = parse_log(
+        "final_int6_exact val_loss:2.1 val_bpb:1.25\n5041/20000 val_loss: 2.3492 val_bpb: 1.0734 train_time: 9.9m\n"
+        "legal_ttt_exact val_loss:2.0 val_bpb:1.2\n"
+    )
+    assert (facts.val_bpb, facts.steps, facts.train_seconds) == (1.2, 5041, pytest.approx(594))
 
 
 def test_a_script_that_is_no_python_is_said(folder):

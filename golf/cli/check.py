@@ -38,7 +38,9 @@ def check(folder: Path, cap: int, records: tuple[float, ...], profile: str, as_j
     from golf.errors import ClaimError
     from golf.report import findings_table
     from golf.results import to_json
-    from golf.rules import PROFILES, judge, read_submission
+    from golf.rules import PROFILES
+    from golf.rules.folder import read_submission
+    from golf.rules.judge import judge
 
     chosen = next(each for each in PROFILES if each == profile)
     findings = judge(read_submission(folder), cap=cap, record=list(records) or None, profile=chosen)

@@ -25,6 +25,8 @@ from golf.parallel import in_order
 
 # A dead row must still get a finite step: it counts as at least this share of its tensor's mean.
 _ROW_FLOOR = 1e-3
+# Batches at a time: each holds every H in float32, 160 MB for eleven layers of width 512.
+_MOST_BATCHES = 4
 # And a tensor that the calibration text never touched, as this share of the mean tensor.
 _TENSOR_FLOOR = 1e-6
 
@@ -71,7 +73,8 @@ def measure(
             yield window, seed + index
 
     device = model.embedding.weight.device
-    for parts in in_order(lambda batch: _batch_sums(model, *batch), batches(), device=device):
+    batches_done = in_order(lambda batch: _batch_sums(model, *batch), batches(), device=device, most=_MOST_BATCHES)
+    for parts in batches_done:
         for name, part in parts.items():
             sums[name].add(part)
     return _finish(sums, max(tokens, 1), row_smoothing, damping)

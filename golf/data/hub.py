@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from golf import durable
-from golf.errors import DataError, EnvironmentFailure
+from golf.errors import DataError, EnvironmentFailure, UsageError
 
 # What a download reports: the share of the file that is there, 0 to 1.
 Progress = Callable[[float], None]
@@ -110,6 +110,10 @@ def _failures_named(what: str) -> Iterator[None]:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # golf says what happened, once
     try:
         yield
+    except errors.HFValidationError as error:
+        raise UsageError(f"{what}: that is no repository's name ({_line(error)})") from None
+    except errors.LocalEntryNotFoundError as error:  # before its parent: the hub did not answer, nothing is missing
+        raise EnvironmentFailure(f"{what}: the hub does not answer ({_line(error)}); run the command again") from None
     except (errors.EntryNotFoundError, errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise DataError(f"{what}: the hub has no such file, repository or revision ({_line(error)})") from None
     except errors.HfHubHTTPError as error:

@@ -70,7 +70,7 @@ def export_submission(runs: list[Run], out: Path, *, details: Details, plain: bo
         "requirements.txt": _requirements().encode(),
     }
     contents["README.md"] = readme(card, first.recipe, first.artifact.manifest.claim).encode()
-    fill_folder(out, contents, stale=("train_seed*.log",), force=force)
+    fill_folder(out, contents, card="submission.json", stale=("train_seed*.log",), force=force)
     return Exported(
         folder=out,
         files={name: len(content) for name, content in contents.items()},
@@ -158,6 +158,7 @@ def _card(seeds: list[_Seed], details: Details, *, code: int) -> dict[str, Any]:
         "seeds": [seed.recipe.seed for seed in seeds],
         "seed_results": {str(seed.recipe.seed): _seed_card(seed) for seed in seeds},
         "hardware": details.hardware or first.claim.device,
+        "golf": first.artifact.manifest.golf,
     }
 
 

@@ -32,7 +32,7 @@ def export_weights(artifact: Path, out: Path, *, hub: bool, force: bool) -> Expo
     }
     if rebuilt.tokenizer.serialized:
         contents[TOKENIZER] = rebuilt.tokenizer.serialized
-    fill_folder(out, contents, stale=(TOKENIZER,), force=force)
+    fill_folder(out, contents, card=CONFIG, stale=(TOKENIZER,), force=force)
     files = {name: len(content) for name, content in contents.items()}
     return ExportedWeights(out, files, sum(p.numel() for p in weights.values()))
 

@@ -9,20 +9,21 @@ from typing import Any
 
 from golf.rules.findings import Finding, Profile, unknown, verdict
 from golf.rules.folder import CARD, README, SCRIPT, Submission
+from golf.rules.numbers import count, number
 
 _TEXT, _NUMBER, _COUNT = "a text", "a finite number above 0", "a whole number above 0"
-_KEYS = {
-    "author": _TEXT,
-    "github_id": _TEXT,
-    "name": _TEXT,
-    "blurb": _TEXT,
-    "date": _TEXT,
-    "val_loss": _NUMBER,
-    "val_bpb": _NUMBER,
-    "bytes_total": _COUNT,
-}
+# What every merged entry has.
+_KEYS = {"author": _TEXT, "github_id": _TEXT, "name": _TEXT, "date": _TEXT, "val_bpb": _NUMBER}
 # Further keys of the contest's format, which judges did not ask for.
-_STRICT = {"track": _TEXT, "bytes_code": _COUNT, "bytes_model": _COUNT, "hardware": _TEXT}
+_STRICT = {
+    "blurb": _TEXT,
+    "track": _TEXT,
+    "hardware": _TEXT,
+    "val_loss": _NUMBER,
+    "bytes_total": _COUNT,
+    "bytes_code": _COUNT,
+    "bytes_model": _COUNT,
+}
 # Logs are rounded to four decimals at the worst.
 _ROUNDING = 2e-4
 
@@ -57,8 +58,7 @@ def card_findings(found: Submission, profile: Profile) -> Iterator[Finding]:
 def _is(value: Any, kind: str) -> bool:
     if kind == _TEXT:
         return isinstance(value, str) and bool(value.strip())
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-    return number and (kind == _NUMBER or isinstance(value, int))
+    return count(value) is not None if kind == _COUNT else (number(value) or 0) > 0
 
 
 def _card_log(found: Submission, card: dict[str, Any]) -> Finding:
@@ -66,20 +66,19 @@ def _card_log(found: Submission, card: dict[str, Any]) -> Finding:
     logs = {name: facts for name, facts in found.logs.items() if facts.val_bpb is not None}
     if not logs:
         return unknown("card.log", "no log ends with a val_bpb")
+    results = card.get("seed_results")
     wrong = []
-    results = card.get("seed_results") if isinstance(card.get("seed_results"), dict) else {}
     for name, facts in logs.items():
-        entry = results.get(str(facts.seed)) if results else None
-        if not isinstance(entry, dict):
-            continue
+        entry = results.get(str(facts.seed)) if isinstance(results, dict) else None
         for key, logged in (("val_loss", facts.val_loss), ("val_bpb", facts.val_bpb)):
-            stated = entry.get(key)
-            if logged is not None and isinstance(stated, (int, float)) and abs(stated - logged) > _ROUNDING:
+            stated = number(entry.get(key)) if isinstance(entry, dict) else None
+            if logged is not None and not math.isfinite(logged):
+                wrong.append(f"{name} ends with {key} {logged}")
+            elif logged is not None and stated is not None and abs(stated - logged) > _ROUNDING:
                 wrong.append(f"{name} ends with {key} {logged}, seed {facts.seed} of submission.json has {stated}")
-    mean = statistics.fmean(facts.val_bpb for facts in logs.values() if facts.val_bpb is not None)
-    stated = card.get("val_bpb")
-    best = min(facts.val_bpb for facts in logs.values() if facts.val_bpb is not None)
-    if isinstance(stated, (int, float)) and abs(stated - mean) > _ROUNDING:
-        hint = ", the best seed's" if abs(stated - best) <= _ROUNDING else ""
-        wrong.append(f"val_bpb is {stated}{hint}; the mean of {len(logs)} logs is {mean:.6f}")
+    values = [facts.val_bpb for facts in logs.values() if facts.val_bpb is not None and math.isfinite(facts.val_bpb)]
+    stated = number(card.get("val_bpb"))
+    if values and stated is not None and abs(stated - statistics.fmean(values)) > _ROUNDING:
+        hint = ", the best seed's" if abs(stated - min(values)) <= _ROUNDING else ""
+        wrong.append(f"val_bpb is {stated}{hint}; the mean of {len(values)} logs is {statistics.fmean(values):.6f}")
     return verdict("card.log", not wrong, "; ".join(wrong) or f"{len(logs)} logs agree with submission.json")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from golf.rules.findings import Finding, Profile, unknown, verdict
 from golf.rules.folder import Submission
+from golf.rules.numbers import number
 
 SECONDS = 600.0
 # Stages that read training text. Judges counted what the script's own clock covered; the rule counts these too.
@@ -15,7 +15,10 @@ _EVALUATION = ("eval", "evaluation", "final_eval", "ttt")
 
 
 def clock_findings(found: Submission, profile: Profile) -> Iterator[Finding]:
-    """clock.training and clock.evaluation, from the logs, and from submission.json for the latter."""
+    """clock.training and clock.evaluation, from the logs, and from submission.json for the latter.
+
+    As judged, the step that was running when the time was up may end.
+    """
     times = {name: facts for name, facts in found.logs.items() if facts.train_seconds is not None}
     if times:
         worst, wrong = 0.0, []
@@ -23,9 +26,9 @@ def clock_findings(found: Submission, profile: Profile) -> Iterator[Finding]:
             uses = {k: v for k, v in facts.stages.items() if k in _USES_DATA} if profile == "strict" else {}
             seconds = (facts.train_seconds or 0.0) + sum(uses.values())
             worst = max(worst, seconds)
-            if seconds > SECONDS:
+            if seconds > SECONDS + (facts.step_seconds or 0.0) * (profile == "as-judged"):
                 also = f" with {', '.join(uses)}" if uses else ""
-                wrong.append(f"{name}: {seconds:.1f} s{also}")
+                wrong.append(f"{name}: {seconds:.2f} s{also}")
         yield verdict("clock.training", not wrong, "; ".join(wrong) or f"at most {worst:.1f} s of {SECONDS:.0f}")
     else:
         yield unknown("clock.training", "no log has a train_time")
@@ -35,9 +38,9 @@ def clock_findings(found: Submission, profile: Profile) -> Iterator[Finding]:
 def _evaluation(found: Submission) -> Finding:
     seconds = [facts.stages[stage] for facts in found.logs.values() for stage in _EVALUATION if stage in facts.stages]
     results = (found.card or {}).get("seed_results")
-    entries: list[Any] = list(results.values()) if isinstance(results, dict) else []
-    stated = [entry.get("eval_time_s") for entry in entries if isinstance(entry, dict)]
-    seconds += [float(value) for value in stated if isinstance(value, (int, float))]
+    entries = list(results.values()) if isinstance(results, dict) else []
+    stated = (number(entry.get("eval_time_s")) for entry in entries if isinstance(entry, dict))
+    seconds += [value for value in stated if value is not None]
     if not seconds:
         return unknown("clock.evaluation", "neither a log nor submission.json has an evaluation's time")
     return verdict("clock.evaluation", max(seconds) <= SECONDS, f"at most {max(seconds):.1f} s of {SECONDS:.0f}")

@@ -48,9 +48,12 @@ def code_findings(found: Submission, profile: Profile) -> Iterator[Finding]:
         return
     lines = sum(module.text.count("\n") for module in found.modules)
     yield verdict("code.parses", True, f"{len(found.modules)} pieces of Python, {lines:,} lines")
+    hidden = [module.name for module in found.modules if module.hidden]
     for rule, places in zip(rules, (_validation_places, _target_places, _network_places), strict=True):
         seen = [f"{module.name}:{line} {what}" for module in found.modules for line, what in places(module)]
-        if not seen:
+        if not seen and hidden:
+            yield unknown(rule, f"{hidden[0]} executes what could not be opened")
+        elif not seen:
             yield verdict(rule, True, "nothing of the kind is written plainly")
         elif rule == "code.targets" or profile == "strict":
             yield verdict(rule, False, "; ".join(seen[:4]))
@@ -84,12 +87,12 @@ def _scopes(tree: ast.Module) -> Iterator[ast.AST]:
 
 def _own_nodes(scope: ast.AST) -> Iterator[ast.AST]:
     """Nodes of a scope without those of functions inside it, in the order of the text."""
-    todo = list(ast.iter_child_nodes(scope))
+    todo = [*reversed(list(ast.iter_child_nodes(scope)))]
     while todo:
-        node = todo.pop(0)
+        node = todo.pop()
         yield node
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            todo = [*ast.iter_child_nodes(node), *todo]
+            todo.extend(reversed(list(ast.iter_child_nodes(node))))
 
 
 def _tainted(scope: ast.AST) -> set[str]:
@@ -110,7 +113,18 @@ def _tainted(scope: ast.AST) -> set[str]:
 
 def _pass_on(targets: list[ast.expr], value: ast.expr, held: set[str]) -> None:
     if _touches(value, held):
-        held |= {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
+        held |= {name for target in targets for name in _assigned(target)}
+
+
+def _assigned(target: ast.expr) -> Iterator[str]:
+    """Names that an assignment binds; not the object of which it sets an attribute or an item."""
+    if isinstance(target, ast.Name):
+        yield target.id
+    elif isinstance(target, ast.Starred):
+        yield from _assigned(target.value)
+    elif isinstance(target, (ast.Tuple, ast.List)):
+        for each in target.elts:
+            yield from _assigned(each)
 
 
 def _touches(expression: ast.AST, held: set[str]) -> bool:
@@ -136,20 +150,33 @@ def _called(call: ast.Call) -> str:
 def _target_places(module: Module) -> Iterator[tuple[int, str]]:
     """Where a key of a cache is mixed from the token that is to be predicted."""
     for node in ast.walk(module.tree):
-        if not isinstance(node, ast.Assign) or not any(_KEY.search(name) for name in _names(node.targets)):
+        if isinstance(node, ast.Assign):
+            targets, value = node.targets, node.value
+        elif isinstance(node, (ast.AnnAssign, ast.AugAssign)) and node.value is not None:
+            targets, value = [node.target], node.value
+        else:
             continue
-        mixed = [
-            n for n in ast.walk(node.value) if isinstance(n, ast.BinOp) and isinstance(n.op, (ast.BitXor, ast.Mult))
-        ]
-        for operation in mixed:
-            wanted = next((name for name in _names([operation]) if _TARGET.match(name)), None)
-            if wanted:
-                yield node.lineno, f"a key is mixed from {wanted}, which is to be predicted"
-                break
+        mixes = isinstance(node, ast.AugAssign) and isinstance(node.op, ast.BitXor)
+        wanted = next((name for name in _names(value) if _TARGET.match(name)), None)
+        if wanted and (mixes or _hashes(value)) and any(_KEY.search(name) for each in targets for name in _names(each)):
+            yield node.lineno, f"a key is mixed from {wanted}, which is to be predicted"
 
 
-def _names(nodes: list[ast.expr] | list[ast.BinOp]) -> list[str]:
-    return [inner.id for node in nodes for inner in ast.walk(node) if isinstance(inner, ast.Name)]
+def _hashes(value: ast.expr) -> bool:
+    """Whether an expression mixes as hashes do: by exclusive or, or by a constant factor and a remainder or mask."""
+    operators = [inner for inner in ast.walk(value) if isinstance(inner, ast.BinOp)]
+    if any(isinstance(each.op, ast.BitXor) for each in operators):
+        return True
+    factor = any(
+        isinstance(each.op, ast.Mult) and any(isinstance(side, ast.Constant) for side in (each.left, each.right))
+        for each in operators
+    )
+    return factor and any(isinstance(each.op, (ast.Mod, ast.BitAnd)) for each in operators)
+
+
+def _names(node: ast.AST) -> list[str]:
+    found = [inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)]
+    return found + [inner.attr for inner in ast.walk(node) if isinstance(inner, ast.Attribute)]
 
 
 def _network_places(module: Module) -> Iterator[tuple[int, str]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from golf.rules.source import Module, read_script
 
 SCRIPT, CARD, README = "train_gpt.py", "submission.json", "README.md"
 # Logs of the contest have some hundred kilobytes.
-_MAX_TEXT = 64 << 20
+_MAX_TEXT = 16 << 20
+_MAX_FILES = 10_000
 _CODE = (
     ".py",
     ".sh",
@@ -27,15 +30,17 @@ _CODE = (
     ".pyx",
     ".rs",
     ".js",
-    ".exe",
     ".whl",
     ".zip",
     ".tar",
     ".gz",
 )
 _MODELS = (".bin", ".ptz", ".pt", ".pth", ".safetensors", ".xz", ".zst", ".npz", ".br")
-# What a submission may hold beside its counted code and model.
-_FREE = (".md", ".json", ".log", ".txt", ".csv", ".png", ".svg", ".jpg", ".toml")
+_LOGS = (".log", ".txt")
+# What describes a submission and is never part of it.
+_FREE = (README, CARD, "requirements.txt", "LICENSE", ".gitignore")
+# What running a submission leaves behind.
+_LEFT = ("runs", ".git", "__pycache__")
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,14 @@ class Submission:
     folder: Path
     files: dict[str, int]
     """bytes by path, sorted"""
+    left: dict[str, int]
+    """bytes by folder of what a run or Python leaves behind, which is passed over"""
     modules: list[Module]
     script_error: str | None
     card: dict[str, Any] | None
     card_error: str | None
     logs: dict[str, LogFacts]
+    """of every log, also of one that says nothing that is known"""
 
     @property
     def code(self) -> dict[str, int]:
@@ -63,9 +71,10 @@ class Submission:
 
     @property
     def others(self) -> dict[str, int]:
-        """Bytes of files of no known kind."""
-        known = (*_CODE, *_MODELS, *_FREE)
-        return {name: size for name, size in self.files.items() if not name.lower().endswith(known)}
+        """Bytes of files that are neither code nor model, log or description."""
+        known = {*self.code, *self.models, *_FREE}
+        said = {name for name, facts in self.logs.items() if facts.steps or facts.val_bpb is not None}
+        return {name: size for name, size in self.files.items() if name not in known | said}
 
 
 def read_submission(folder: Path) -> Submission:
@@ -73,26 +82,43 @@ def read_submission(folder: Path) -> Submission:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; make one with: golf export --out {folder}")
     try:
-        paths = sorted(path for path in folder.rglob("*") if path.is_file() and not _passed_over(path, folder))
-        files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
-        logs = {name: parse_log(_text(folder / name)) for name in files if name.endswith((".log", ".txt"))}
+        files, left = _files(folder)
+        logs = {
+            name: parse_log(_text(folder / name))
+            for name in files
+            if name.endswith(_LOGS) and name != "requirements.txt"
+        }
         modules, script_error = _script(folder, files)
         card, card_error = _card(folder, files)
     except OSError as error:
         raise EnvironmentFailure(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
-    kept = {name: facts for name, facts in logs.items() if facts.steps or facts.val_bpb is not None}
-    return Submission(folder, files, modules, script_error, card, card_error, kept)
+    return Submission(folder, files, left, modules, script_error, card, card_error, logs)
 
 
-def _passed_over(path: Path, folder: Path) -> bool:
-    """What running a submission leaves behind: its own runs, and Python's caches."""
-    parts = path.relative_to(folder).parts
-    return path.is_symlink() or parts[0] in ("runs", ".git") or "__pycache__" in parts
+def _files(folder: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """Bytes of plain files by path, and of what is passed over by the folder that it is in."""
+    files: dict[str, int] = {}
+    left: dict[str, int] = {}
+    for count, (place, folders, names) in enumerate(os.walk(folder)):
+        folders.sort()
+        if count + len(files) + len(names) > _MAX_FILES:
+            raise UsageError(f"{folder} holds more than {_MAX_FILES:,} files; a submission has ten")
+        for name in sorted(names):
+            path = Path(place) / name
+            facts = path.lstat()
+            if stat.S_ISREG(facts.st_mode):
+                inside = path.relative_to(folder)
+                leftover = next((part for part in inside.parts[:-1] if part in _LEFT), None)
+                if leftover is None:
+                    files[inside.as_posix()] = facts.st_size
+                else:
+                    left[leftover] = left.get(leftover, 0) + facts.st_size
+    return dict(sorted(files.items())), left
 
 
 def _text(path: Path) -> str:
     with path.open("rb") as file:
-        return file.read(_MAX_TEXT).decode(errors="replace")
+        return file.read(_MAX_TEXT).decode("utf-8-sig", errors="replace")
 
 
 def _script(folder: Path, files: dict[str, int]) -> tuple[list[Module], str | None]:

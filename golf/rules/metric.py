@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from golf.rules.findings import Finding, Profile, unknown, verdict
 from golf.rules.folder import Submission
+from golf.rules.numbers import number
 from golf.rules.statistics import welch_one_sided
 
 # Tokens per byte of the contest's validation split by tokenizer: tokens scored over 151.08 million bytes.
@@ -32,11 +33,11 @@ GAIN, CERTAINTY, SEEDS = 0.005, 0.01, 3
 
 def metric_findings(found: Submission, *, own_ratio: float | None) -> Iterator[Finding]:
     """metric.denominator: tokens per byte as val_loss and val_bpb imply them; `own_ratio` is the artifact's claim's."""
-    pairs = [(f.val_loss, f.val_bpb) for f in found.logs.values() if f.val_loss and f.val_bpb]
+    pairs: list[tuple[object, object]] = [(facts.val_loss, facts.val_bpb) for facts in found.logs.values()]
     card = found.card or {}
-    if isinstance(card.get("val_loss"), (int, float)) and isinstance(card.get("val_bpb"), (int, float)):
-        pairs.append((card["val_loss"], card["val_bpb"]))
-    ratios = [bpb * math.log(2) / loss for loss, bpb in pairs if loss > 0 and math.isfinite(bpb / loss)]
+    pairs.append((card.get("val_loss"), card.get("val_bpb")))
+    known = ((number(loss), number(bpb)) for loss, bpb in pairs)
+    ratios = [bpb * math.log(2) / loss for loss, bpb in known if loss and bpb and loss > 0 and bpb > 0]
     if not ratios:
         yield unknown("metric.denominator", "val_loss and val_bpb do not stand together anywhere")
         return
@@ -80,11 +81,15 @@ def seed_findings(found: Submission, *, record: list[float] | None, profile: Pro
 
 
 def seed_losses(found: Submission) -> list[float]:
-    """One loss a seed: from the logs, else from submission.json."""
-    logged = {facts.seed if facts.seed is not None else name: facts.val_loss for name, facts in found.logs.items()}
-    losses = [loss for loss in logged.values() if loss is not None]
+    """One finite loss a seed: from the logs, else from submission.json.
+
+    Logs that name no seed count as one, and equal losses as one seed's: a log is easily copied.
+    """
+    logged = {facts.seed: loss for facts in found.logs.values() if (loss := number(facts.val_loss)) is not None}
+    losses = list({round(loss, 8): loss for loss in logged.values()}.values())
     results = (found.card or {}).get("seed_results")
-    if not losses and isinstance(results, dict):
-        stated = [entry.get("val_loss") for entry in results.values() if isinstance(entry, dict)]
-        losses = [float(loss) for loss in stated if isinstance(loss, (int, float))]
+    said = any(facts.val_loss is not None for facts in found.logs.values())
+    if not said and isinstance(results, dict):
+        stated = (number(entry.get("val_loss")) for entry in results.values() if isinstance(entry, dict))
+        losses = [loss for loss in stated if loss is not None]
     return losses

@@ -57,7 +57,8 @@ def probe_model(model: Transformer) -> Iterator[Finding]:
     sums = torch.softmax(logits, dim=-1).sum(-1)
     error = float((sums - 1).abs().max())
     normal = bool(torch.isfinite(logits).all()) and logits.shape[-1] == model.vocab_size and error < 1e-9
-    yield verdict("model.normalised", normal, f"probabilities of {model.vocab_size} tokens sum to 1 within {error:.1e}")
+    text = f"{'finite' if normal else 'not finite'} logits of {model.vocab_size} tokens, whose softmax sums to 1"
+    yield verdict("model.normalised", normal, text)
     cut = _LENGTH // 2
     changed = tokens.clone()
     changed[:, cut:] = torch.randint(model.vocab_size, (_BATCH, _LENGTH - cut), generator=generator)

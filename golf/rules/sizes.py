@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from golf.rules.findings import Finding, Profile, unknown, verdict
 from golf.rules.folder import SCRIPT, Submission
+from golf.rules.numbers import count
 
 # 16 MiB: what several entries took 16 MB for.
 _BINARY = 16 << 20
@@ -14,59 +15,69 @@ _BINARY = 16 << 20
 def size_findings(found: Submission, *, cap: int, profile: Profile) -> Iterator[Finding]:
     """size.cap, size.card and size.log."""
     code = sum(found.code.values()) if profile == "strict" else found.files.get(SCRIPT, 0)
-    model = _model(found, profile)
-    if model is None:
-        yield unknown("size.cap", "no file looks like a model, and submission.json does not say bytes_model")
+    model = sum(found.models.values()) + (sum(found.others.values()) if profile == "strict" else 0)
+    if found.models:
+        yield _held(code + model, cap, f"{code:,} bytes of code + {model:,} of model", _left(found))
+    elif (stated := _stated_total(found, code)) is not None:
+        total, where = stated
+        yield _held(max(total, code + model), cap, f"no model is shipped; {where}", _left(found))
     else:
-        whole = f"{code:,} bytes of code + {model:,} of model = {code + model:,}"
-        over = code + model - cap
-        taken = (
-            " (within 16 MiB, which is not the cap)"
-            if 0 < over and cap == 16_000_000 and code + model <= 1 << 24
-            else ""
-        )
-        yield verdict("size.cap", over <= 0, f"{whole}, {abs(over):,} {'over' if over > 0 else 'under'} {cap:,}{taken}")
-    yield from _card(found, code)
-    yield from _log(found)
+        yield unknown("size.cap", "no model is shipped, and neither submission.json nor a log states a size")
+    yield _card(found, code)
+    yield _log(found)
 
 
-def _model(found: Submission, profile: Profile) -> int | None:
-    """Bytes of the shipped models; unknown files count too where rules are strict. Else what the card says."""
-    shipped = sum(found.models.values()) + (sum(found.others.values()) if profile == "strict" else 0)
-    stated = (found.card or {}).get("bytes_model")
-    return shipped or (stated if isinstance(stated, int) else None)
+def _held(total: int, cap: int, what: str, left: str) -> Finding:
+    over = total - cap
+    where = f"{over:,} over {cap:,}" if over > 0 else f"{-over:,} under {cap:,}"
+    binary = "; it is within 16 MiB, which is not the cap" if cap < total <= _BINARY else ""
+    return verdict("size.cap", over <= 0, f"{what} = {total:,}, {where}{binary}{left}")
 
 
-def _card(found: Submission, code: int) -> Iterator[Finding]:
+def _left(found: Submission) -> str:
+    names = ", ".join(f"{name} ({size:,} bytes)" for name, size in found.left.items())
+    return f"; not counted: {names}" if names else ""
+
+
+def _stated_total(found: Submission, code: int) -> tuple[int, str] | None:
+    """The largest size that submission.json or a log states for all of it, and where."""
     card = found.card or {}
-    actual = {"bytes_code": code, "bytes_model": sum(found.models.values()) or None}
-    if all(actual.values()):
-        actual["bytes_total"] = sum(value for value in actual.values() if value)
-    stated = {key: card[key] for key in actual if isinstance(card.get(key), int)}
+    stated = [(value, "bytes_total in submission.json") for value in [count(card.get("bytes_total"))] if value]
+    stated += [(facts.total_bytes, name) for name, facts in found.logs.items() if facts.total_bytes]
+    if (model := count(card.get("bytes_model"))) is not None:
+        stated.append((model + code, "bytes_model in submission.json and the code"))
+    return max(stated, default=None)
+
+
+def _card(found: Submission, code: int) -> Finding:
+    """Bytes that submission.json states against those of the files."""
+    card, model = found.card or {}, sum(found.models.values())
+    actual = {"bytes_code": code} | ({"bytes_model": model, "bytes_total": code + model} if model else {})
+    stated = {key: value for key in actual if (value := count(card.get(key))) is not None}
     if not stated:
-        yield unknown("size.card", "submission.json states no bytes")
-        return
+        return unknown("size.card", "submission.json states no bytes that files could be held against")
     wrong = [
-        f"{key} is {value:,}, the files have {size:,}"
-        for key, value in stated.items()
-        if (size := actual[key]) is not None and size != value
+        f"{key} is {value:,}, the files have {actual[key]:,}" for key, value in stated.items() if value != actual[key]
     ]
-    yield verdict("size.card", not wrong, "; ".join(wrong) or "the bytes in submission.json are those of the files")
+    return verdict("size.card", not wrong, "; ".join(wrong) or "the bytes in submission.json are those of the files")
 
 
-def _log(found: Submission) -> Iterator[Finding]:
-    """What logs state as the submission's size, against the artifact_bytes of their seed and the card's code."""
+def _log(found: Submission) -> Finding:
+    """What logs state as the submission's size, against what submission.json states for their seed or for all."""
     card = found.card or {}
-    results, code = card.get("seed_results"), card.get("bytes_code")
-    stated = {name: facts for name, facts in found.logs.items() if facts.total_bytes is not None}
-    if not stated:
-        yield unknown("size.log", "no log states a total submission size")
-        return
-    wrong = []
-    for name, facts in stated.items():
+    results, code = card.get("seed_results"), count(card.get("bytes_code")) or 0
+    logged = {name: facts for name, facts in found.logs.items() if facts.total_bytes is not None}
+    wrong, held = [], 0
+    for name, facts in logged.items():
         entry = results.get(str(facts.seed)) if isinstance(results, dict) else None
-        artifact = entry.get("artifact_bytes") if isinstance(entry, dict) else None
-        expected = artifact + code if isinstance(artifact, int) and isinstance(code, int) else card.get("bytes_total")
-        if isinstance(expected, int) and expected not in (facts.total_bytes, (facts.total_bytes or 0) - (code or 0)):
-            wrong.append(f"{name} says {facts.total_bytes:,} bytes, submission.json {expected:,}")
-    yield verdict("size.log", not wrong, "; ".join(wrong) or f"{len(stated)} logs agree with submission.json")
+        artifact = count(entry.get("artifact_bytes")) if isinstance(entry, dict) else None
+        # artifact_bytes is written with the code and without
+        allowed = {count(card.get("bytes_total"))} if artifact is None else {artifact, artifact + code}
+        allowed.discard(None)
+        held += bool(allowed)
+        if allowed and facts.total_bytes not in allowed:
+            said = " or ".join(f"{value:,}" for value in sorted(value for value in allowed if value))
+            wrong.append(f"{name} says {facts.total_bytes:,} bytes, submission.json {said}")
+    if not held:
+        return unknown("size.log", "no log states a total submission size that submission.json states too")
+    return verdict("size.log", not wrong, "; ".join(wrong) or f"{held} logs agree with submission.json")

@@ -5,61 +5,92 @@ from __future__ import annotations
 import ast
 import base64
 import binascii
-import gzip
-import io
 import lzma
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-# A script of 16 MB can unpack to more than anybody reads; bounds on what is opened, and how deep.
-_MAX_TEXT = 32 << 20
+# A syntax tree takes some 900 bytes for each of its text. Scripts of the contest have under 200 kB, golf's own 410 kB,
+# which is there twice, as the script and as its modules.
+MAX_TEXT = 1_200_000
 _MAX_LAYERS = 4
-# A string shorter than this holds no packed program.
+# Strings that are tried for what they hold, and the shortest that could hold a program.
+_MAX_TRIES = 400
 _SHORTEST = 200
 
 
 @dataclass(frozen=True)
 class Module:
-    """One piece of Python and where it stands: the script itself, a layer of it, or a module in a string."""
+    """One piece of Python and where it stands: the script itself, a layer of it, or a module in a string.
+
+    `hidden`: it executes something that could not be opened.
+    """
 
     name: str
     text: str
     tree: ast.Module
+    hidden: bool
+
+
+@dataclass
+class _Budget:
+    """What may still be opened of one script, over all its layers."""
+
+    text: int = MAX_TEXT
+    tries: int = _MAX_TRIES
+    found: list[Module] = field(default_factory=list)
 
 
 def read_script(text: str, name: str = "train_gpt.py") -> list[Module]:
-    """The script and every Python text that it carries; raises SyntaxError or ValueError where it is no Python."""
-    return list(_opened(text, name, 0))
+    """The script and every Python text that it carries, within limits; SyntaxError or ValueError if it is no Python."""
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"it has {len(text):,} characters; {MAX_TEXT:,} are looked into")
+    budget = _Budget()
+    _open(text, name, 0, budget)
+    return budget.found
 
 
-def _opened(text: str, name: str, depth: int) -> Iterator[Module]:
+def _open(text: str, name: str, depth: int, budget: _Budget) -> None:
+    """Parse a text, and what it carries, into `budget.found`."""
+    budget.text -= len(text)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a stranger's invalid escapes are no news
-        module = Module(name, text, ast.parse(text))
-    yield module
-    if depth >= _MAX_LAYERS:
-        return
-    for label, inner in _carried(module):
+        tree = ast.parse(text)
+    place = len(budget.found)
+    budget.found.append(Module(name, text, tree, hidden=_executes(tree)))
+    opened = 0
+    for label, inner in _carried(tree, name, budget) if depth < _MAX_LAYERS else ():
+        if len(inner) > budget.text:
+            continue
         try:
-            yield from _opened(inner, label, depth + 1)
+            _open(inner, label, depth + 1, budget)
+            opened += 1
         except (SyntaxError, ValueError, RecursionError):
             continue
+    if opened:
+        budget.found[place] = Module(name, text, tree, hidden=False)
 
 
-def _carried(module: Module) -> Iterator[tuple[str, str]]:
+def _executes(tree: ast.Module) -> bool:
+    """Whether a module runs Python that does not stand in it."""
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
+    return any(c.func.id in ("exec", "eval") and c.args and not isinstance(c.args[0], ast.Constant) for c in calls)  # type: ignore[attr-defined]
+
+
+def _carried(tree: ast.Module, name: str, budget: _Budget) -> Iterator[tuple[str, str]]:
     """Strings of a module that hold programs: packed ones, and modules in the open."""
-    names = _subscripts(module.tree)
-    for node in ast.walk(module.tree):
+    names = _subscripts(tree)
+    for node in ast.walk(tree):
         if not isinstance(node, ast.Constant) or not isinstance(node.value, (str, bytes)):
             continue
-        if len(node.value) < _SHORTEST:
+        if len(node.value) < _SHORTEST or budget.tries <= 0:
             continue
-        if (packed := _unpacked(node.value)) is not None:
-            yield f"{module.name}:{node.lineno} (unpacked)", packed
-        elif isinstance(node.value, str) and ("import " in node.value or "def " in node.value):
-            yield names.get(id(node), f"{module.name}:{node.lineno}"), node.value
+        budget.tries -= 1
+        if isinstance(node.value, str) and ("import " in node.value or "def " in node.value):
+            yield names.get(id(node), f"{name}:{node.lineno}"), node.value
+        elif (packed := _unpacked(node.value, budget.text)) is not None:
+            yield f"{name}:{node.lineno} (unpacked)", packed
 
 
 def _subscripts(tree: ast.Module) -> dict[int, str]:
@@ -73,40 +104,31 @@ def _subscripts(tree: ast.Module) -> dict[int, str]:
     return names
 
 
-def _unpacked(value: str | bytes) -> str | None:
-    """The text in a base85, base64 or bare compressed string; None where there is none."""
+def _unpacked(value: str | bytes, limit: int) -> str | None:
+    """The text, of at most `limit` bytes, in a base85, base64 or bare compressed string; None where there is none."""
     content = value.encode("latin-1", errors="ignore") if isinstance(value, str) else value
-    for decode in (base64.b85decode, _base64, base64.a85decode, lambda raw: raw):
+    for decode in (base64.b85decode, _base64, base64.a85decode, bytes):
         try:
             raw = decode(content)
         except (ValueError, binascii.Error):
             continue
-        for unpack in (_lzma, _zlib, _gzip):
+        for decompressor in _decompressors():
             try:
-                text = unpack(raw).decode()
-            except (lzma.LZMAError, zlib.error, OSError, EOFError, ValueError):
+                text = decompressor.decompress(raw, max(limit, 1)).decode()
+            except (lzma.LZMAError, zlib.error, EOFError, ValueError):
                 continue
-            if text.strip():
+            if decompressor.eof and text.strip():
                 return text
     return None
 
 
+def _decompressors() -> Iterator[lzma.LZMADecompressor | zlib._Decompress]:
+    """What contestants pack their scripts with; raw LZMA2 is the commonest."""
+    yield lzma.LZMADecompressor(memlimit=1 << 28)
+    yield lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2}])
+    yield zlib.decompressobj()
+    yield zlib.decompressobj(wbits=31)
+
+
 def _base64(content: bytes) -> bytes:
     return base64.b64decode(content, validate=True)
-
-
-def _lzma(raw: bytes) -> bytes:
-    return _limited(lzma.LZMADecompressor(memlimit=1 << 30).decompress, raw)
-
-
-def _zlib(raw: bytes) -> bytes:
-    return zlib.decompressobj().decompress(raw, _MAX_TEXT)
-
-
-def _gzip(raw: bytes) -> bytes:
-    with gzip.open(io.BytesIO(raw)) as file:
-        return file.read(_MAX_TEXT)
-
-
-def _limited(decompress: Callable[[bytes, int], bytes], raw: bytes) -> bytes:
-    return decompress(raw, _MAX_TEXT)

@@ -95,7 +95,9 @@ def newest_run(artifacts: Path, having: str = "checkpoint.safetensors") -> Run:
     except OSError as error:
         raise EnvironmentFailure(f"cannot read {artifacts}: {error.strerror}") from error
     if not found:
-        thing, command = _NEXT_COMMAND.get(having, (having, "start a run with: golf train"))
+        if having not in _NEXT_COMMAND:
+            raise UsageError(f"{having} is neither here nor in a run in {from_here(artifacts)}/; check the name")
+        thing, command = _NEXT_COMMAND[having]
         raise UsageError(f"no {thing} in {from_here(artifacts)}/; {command}")
     return Run(max(found)[1])
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from golf.artifact import open_artifact
 from golf.checkpoint import load_checkpoint
 from golf.data import Accounting, evaluation_tokens, load_tokenizer, text_accounting, text_tokens
-from golf.errors import DamagedCheckpoint, DataError, UsageError
+from golf.errors import DamagedCheckpoint, DataError, EnvironmentFailure, UsageError
 from golf.evaluate import evaluate
 from golf.interrupt import StopFlag
 from golf.model import BOS_ID, Transformer
@@ -48,6 +48,7 @@ def score(
     """
     began, check = time.monotonic(), partial(stop.raise_if_stopped, _STOPPED)
     loaded = _load(path)
+    _refuse_other_tokenizer(loaded, data)
     text, name, counted = _text(loaded, data, tokens, check)
     length = window or loaded.recipe.train.sequence_length
     if stride is not None and stride > length:
@@ -82,6 +83,19 @@ def score(
         documents=len(starts),
         seconds=round(seconds, 3),
     )
+
+
+def _refuse_other_tokenizer(loaded: Rebuilt, data: Path | None) -> None:
+    """Shards say nothing of their tokenizer; golf data prepare puts it beside them, and another one's are gibberish."""
+    if data is None or not (data.suffix == ".bin" or (data.is_dir() and any(data.glob("*.bin")))):
+        return
+    beside = (data if data.is_dir() else data.parent) / "tokenizer.model"
+    try:
+        theirs = beside.read_bytes() if beside.is_file() else loaded.tokenizer.serialized
+    except OSError as error:
+        raise EnvironmentFailure(f"cannot read {beside}: {error.strerror or error}") from error
+    if theirs != loaded.tokenizer.serialized:
+        raise UsageError(f"{data} holds tokens of another tokenizer than the model's: {beside}")
 
 
 def _load(path: Path) -> Rebuilt:

@@ -339,6 +339,14 @@ def test_without_a_model_the_stated_size_is_held(folder):
     assert size.state == "FAIL" and "1,000,000 over" in size.evidence
 
 
+def test_a_model_that_is_stated_and_not_there_is_missed(folder):
+    folder.states()
+    (folder.place / "model.bin").unlink()
+    found = judge(read_submission(folder.place), cap=16_000_000, record=None, profile="strict")
+    card = next(finding for finding in found if finding.rule == "size.card")
+    assert card.state == "FAIL" and "no model is shipped" in card.evidence
+
+
 def test_weights_under_another_name_count_and_leftovers_are_named(folder):
     folder.more["notes.json"] = b"0" * 20_000
     (folder.place / "runs").mkdir()

@@ -65,3 +65,12 @@ def test_a_reset_counts_the_documents(trained, tmp_path):
 )
 def test_mistakes_get_a_sentence(trained, arguments, code, message):
     assert message in golf("evaluate", *arguments, cwd=trained, check=code).stderr
+
+
+@pytest.mark.parametrize("file", [".", "text_val_000000.bin"])
+def test_shards_of_another_tokenizer_are_refused(trained, tmp_path, file):
+    preparing = ("--tokenizer", "sp:300", "--val-fraction", "0.3")
+    (tmp_path / "text.txt").write_text((trained / "text.txt").read_text())
+    golf("data", "prepare", tmp_path / "text.txt", *preparing, "--out", tmp_path / "shards", cwd=trained)
+    done = golf("evaluate", "artifact.bin", "--data", tmp_path / "shards" / file, cwd=trained, check=2)
+    assert "another tokenizer" in done.stderr

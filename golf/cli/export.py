@@ -68,7 +68,7 @@ def export(
     Several runs are seeds of one submission: each gives its log and its losses, the first its artifact. Weights are
     exported from one run's artifact.
     """
-    from golf.cli.terminal import show, show_json
+    from golf.cli.terminal import note, show, show_json
     from golf.errors import UsageError
     from golf.export import Details, export_submission, export_weights
     from golf.report import export_table
@@ -79,6 +79,9 @@ def export(
     if kind == "parameter-golf":
         details = Details(name, author, github_id, blurb, track, date, hardware)
         result = export_submission(chosen, out, details=details, plain=code == "plain", force=force)
+        given = {"--author": author, "--github-id": github_id, "--blurb": blurb}
+        if empty := [option for option, value in given.items() if not value]:
+            note(f"submission.json is not complete; export it again with {', '.join(empty)}")
     elif len(chosen) > 1:
         raise UsageError(f"--format {kind} takes one run, {len(chosen)} are given")
     else:

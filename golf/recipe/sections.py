@@ -55,7 +55,9 @@ class Data(Section):
     source: Literal["stdlib", "text", "shards"] = Field(
         "stdlib", description="Python's own standard library, text files, or token shards (.bin)"
     )
-    path: PathText | None = Field(None, description="text: file, folder or .jsonl; shards: folder of .bin files")
+    path: PathText | None = Field(
+        None, description="text: file, folder or .jsonl; shards: folder; seen from the working folder"
+    )
     val_path: PathText | None = Field(
         None, description="text: a separate validation text, else documents are split by hash"
     )

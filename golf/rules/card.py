@@ -50,9 +50,15 @@ def card_findings(found: Submission, profile: Profile) -> Iterator[Finding]:
         yield unknown("card.log", found.card_error or "")
         return
     keys = _KEYS | (_STRICT if profile == "strict" else {})
-    wrong = [f"{key} must be {kind}" for key, kind in keys.items() if not _is(found.card.get(key), kind)]
+    wrong = [
+        _complaint(key, kind, found.card.get(key)) for key, kind in keys.items() if not _is(found.card.get(key), kind)
+    ]
     yield verdict("card.schema", not wrong, "; ".join(wrong) or f"{len(keys)} keys are there and of their kind")
     yield _card_log(found, found.card)
+
+
+def _complaint(key: str, kind: str, value: Any) -> str:
+    return f"{key} is empty" if value == "" else f"{key} must be {kind}"
 
 
 def _is(value: Any, kind: str) -> bool:

@@ -23,7 +23,7 @@ def size_findings(found: Submission, *, cap: int, profile: Profile) -> Iterator[
         yield _held(max(total, code + model), cap, f"no model is shipped; {where}", _left(found))
     else:
         yield unknown("size.cap", "no model is shipped, and neither submission.json nor a log states a size")
-    yield _card(found, code)
+    yield _card(found, code, profile)
     yield _log(found)
 
 
@@ -49,11 +49,14 @@ def _stated_total(found: Submission, code: int) -> tuple[int, str] | None:
     return max(stated, default=None)
 
 
-def _card(found: Submission, code: int) -> Finding:
+def _card(found: Submission, code: int, profile: Profile) -> Finding:
     """Bytes that submission.json states against those of the files."""
     card, model = found.card or {}, sum(found.models.values())
     actual = {"bytes_code": code} | ({"bytes_model": model, "bytes_total": code + model} if model else {})
     stated = {key: value for key in actual if (value := count(card.get(key))) is not None}
+    absent = count(card.get("bytes_model"))
+    if profile == "strict" and absent is not None and not model:
+        return verdict("size.card", False, f"bytes_model is {absent:,}, and no model is shipped")
     if not stated:
         return unknown("size.card", "submission.json states no bytes that files could be held against")
     wrong = [

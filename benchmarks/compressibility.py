@@ -12,7 +12,6 @@ killed ones). --report prints the table and draws the picture from what is there
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import statistics
@@ -27,15 +26,16 @@ from typing import Any
 
 import torch
 
-from benchmarks.work import name_of, results, work
+from benchmarks.work import main, name_of, results
 from golf.errors import CapError
 from golf.fit import fit
 from golf.interrupt import StopFlag
 from golf.observer import Observer
 from golf.pack import make_draft, measured
 from golf.recipe import load_recipe
+from golf.rules.statistics import welch_one_sided
 from golf.runs import Run
-from golf.source import LOOKS, load_source
+from golf.source import LOOKS, Source, load_source
 from golf.train import train
 from golf.workspace import find_workspace
 
@@ -133,9 +133,7 @@ def _points(folder: Path, job: Job, cache: Path, device: torch.device) -> Iterat
         settings=[] if job.final else ["pack.tune_tokens=0", "pack.low_rank=off"],
     )
     draft = make_draft(source, source.prepared(), score := source.score(source.model))
-    looks = list(source.windows(16_384, batch_tokens=2048, purpose=LOOKS))
-    with torch.inference_mode():
-        float_training = statistics.fmean(float(source.model.loss(window)) for window in looks)
+    float_training = training_loss(source)
     for bits in FINAL_BITS if job.final else SWEEP_BITS:
         size = round(bits * draft.weights / 8)
         with suppress(CapError):
@@ -153,6 +151,13 @@ def _points(folder: Path, job: Job, cache: Path, device: torch.device) -> Iterat
                 "tuned": fitted.draft.prepared[0].tuned is not None,
                 "ranks": [matrix.factors.rank for matrix in packed.coded],
             }
+
+
+@torch.inference_mode()
+def training_loss(source: Source) -> float:
+    """The float model's loss on the training windows by which packs are compared."""
+    windows = source.windows(16_384, batch_tokens=2048, purpose=LOOKS)
+    return statistics.fmean(float(source.model.loss(window)) for window in windows)
 
 
 def jobs(out: Path) -> Iterator[Job]:
@@ -246,17 +251,9 @@ def _ranks(finals: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def welch(first: list[float], second: list[float]) -> float:
-    """Two-sided p value of Welch's t test for unequal variances."""
-    variances = [statistics.variance(each) / len(each) for each in (first, second)]
-    spread = sum(variances)
-    t = abs(statistics.fmean(first) - statistics.fmean(second)) / math.sqrt(spread)
-    freedom = spread**2 / sum(v**2 / (len(each) - 1) for v, each in zip(variances, (first, second), strict=True))
-    # the regularised incomplete beta function I_x(ν/2, 1/2) by Simpson's rule on x = sin² θ, smooth for ν ≥ 1
-    limit, steps = math.asin(math.sqrt(freedom / (freedom + t * t))), 2000
-    nodes = [math.sin(limit * i / steps) ** (freedom - 1) for i in range(steps + 1)]
-    area = limit / steps / 3 * (nodes[0] + nodes[-1] + 4 * sum(nodes[1::2]) + 2 * sum(nodes[2:-1:2]))
-    beta = math.gamma(freedom / 2) * math.gamma(0.5) / math.gamma((freedom + 1) / 2)
-    return min(1.0, 2 * area / beta)
+    """Two-sided p value of Welch's t test."""
+    p = welch_one_sided(first, second)
+    return 2 * min(p, 1 - p)
 
 
 def _plot(finals: dict[str, list[dict[str, Any]]], path: Path) -> None:
@@ -285,16 +282,5 @@ def _plot(finals: dict[str, list[dict[str, Any]]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
-    """Work, then report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--report", action="store_true", help="only show what is there")
-    arguments = parser.parse_args()
-    if not arguments.report:
-        work(arguments.out, lambda: jobs(arguments.out), run)
-    report(arguments.out)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, jobs, run, report)

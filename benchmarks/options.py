@@ -8,7 +8,6 @@ an option adds are shown, and are few.
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 import tempfile
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.compressibility import RECIPE
-from benchmarks.work import name_of, results, work
+from benchmarks.work import main, name_of, results
 from golf.interrupt import StopFlag
 from golf.recipe import load_recipe
 from golf.runs import Run
@@ -106,16 +105,5 @@ def report(out: Path) -> None:
             print(f"| {option} | {own[0]['parameters']:,} | {loss:.4f} | {gap} | {len(own)} |")
 
 
-def main() -> None:
-    """Work, then report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--report", action="store_true", help="only show what is there")
-    arguments = parser.parse_args()
-    if not arguments.report:
-        work(arguments.out, jobs, run)
-    report(arguments.out)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, lambda _: jobs(), run, report)

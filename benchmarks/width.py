@@ -9,7 +9,6 @@ JSON under --out and never repeated; several of these commands may share the wor
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 import tempfile
@@ -22,15 +21,15 @@ from typing import Any
 
 import torch
 
-from benchmarks.compressibility import RECIPE, VARIANTS, welch
-from benchmarks.work import name_of, results, work
+from benchmarks.compressibility import RECIPE, VARIANTS, training_loss, welch
+from benchmarks.work import main, name_of, results
 from golf.fit import fit
 from golf.interrupt import StopFlag
 from golf.observer import Observer
 from golf.pack import make_draft, measured
 from golf.recipe import load_recipe
 from golf.runs import Run
-from golf.source import LOOKS, load_source
+from golf.source import load_source
 from golf.train import train
 from golf.workspace import find_workspace
 
@@ -88,9 +87,7 @@ def run(job: Job) -> dict[str, Any]:
         draft = make_draft(source, source.prepared(), source.score(source.model))
         fitted = fit(draft, source, room=CAP - 16)
         found = measured(fitted.solution.packed, source, Path(folder) / "artifact.bin")
-        looks = source.windows(16_384, batch_tokens=2048, purpose=LOOKS)
-        with torch.inference_mode():
-            float_training = statistics.fmean(float(source.model.loss(window)) for window in looks)
+        float_training = training_loss(source)
     print(f"{job.key}: {found.loss:.4f}", flush=True)
     return {
         "variant": job.variant,
@@ -180,16 +177,5 @@ def _plot(best: dict[tuple[str, int], list[dict[str, Any]]], path: Path) -> None
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
-    """Work, then report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--report", action="store_true", help="only show what is there")
-    arguments = parser.parse_args()
-    if not arguments.report:
-        work(arguments.out, jobs, run)
-    report(arguments.out)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, lambda _: jobs(), run, report)

@@ -5,6 +5,7 @@ A process claims a run by a file; delete the .claimed files of killed processes.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -54,3 +55,19 @@ def _claim(out: Path, job: Job) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def main(
+    about: str | None,
+    jobs: Callable[[Path], Iterable[AnyJob]],
+    run: Callable[[AnyJob], dict[str, Any]],
+    report: Callable[[Path], None],
+) -> None:
+    """The command line of such a benchmark: work, then report; `jobs` is given the folder of the results."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--report", action="store_true", help="only show what is there")
+    arguments = parser.parse_args()
+    if not arguments.report:
+        work(arguments.out, lambda: jobs(arguments.out), run)
+    report(arguments.out)

@@ -12,11 +12,13 @@ from pathlib import Path
 from golf.recipe import Recipe, recipe_to_toml
 
 ENTRY = "golf.submission"
+# What the contest calls it.
+SCRIPT = "train_gpt.py"
 # The package's name in a loader of weights, which may be imported where another golf is.
 _LOADED = "golf_weights"
-_IMPORT = re.compile(r"(?<=from )golf\b|(?<=import )golf\b")
+_IMPORT = re.compile(r"^(\s*(?:from|import) )golf\b", re.MULTILINE)
 # What the modules import beside torch, numpy and Python's own library; the names are those of the package index.
-PACKAGES = ("torch", "numpy", "sentencepiece", "zstandard", "constriction", "pydantic", "safetensors", "filelock")
+PACKAGES = ("torch", "numpy", "sentencepiece", "zstandard", "constriction", "pydantic", "filelock")
 _HEAD = '''"""{title}
 
     python train_gpt.py                                            # what artifact.bin beside this file is worth
@@ -98,7 +100,7 @@ def script(recipe: Recipe, *, plain: bool = False) -> bytes:
 
 def loader() -> bytes:
     """A script that reads exported weights without golf."""
-    sources = {_renamed(name): _IMPORT.sub(_LOADED, source) for name, source in modules("golf.model").items()}
+    sources = {_renamed(name): _IMPORT.sub(rf"\1{_LOADED}", source) for name, source in modules("golf.model").items()}
     return (_LOAD_HEAD + _finding(sources) + _LOAD).encode()
 
 

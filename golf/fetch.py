@@ -123,9 +123,8 @@ def _entries(manifest: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def _is(dataset: dict[str, Any], tokenizer: str) -> bool:
-    return tokenizer in (dataset["name"], dataset.get("tokenizer_name")) or str(dataset["name"]).endswith(
-        f"_{tokenizer}"
-    )
+    name = str(dataset["name"])
+    return tokenizer in (name, dataset.get("tokenizer_name")) or name.endswith(f"_{tokenizer}")
 
 
 def _count(stats: Any, key: str, dataset: dict[str, Any]) -> int:

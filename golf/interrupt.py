@@ -1,13 +1,15 @@
-"""Stopping when asked: SIGINT and SIGTERM become a flag that every loop polls."""
+"""Stopping when asked, SIGINT and SIGTERM become a flag that every loop polls; and leaving for good."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from golf.errors import Interrupted
 
@@ -55,3 +57,17 @@ def listening() -> Iterator[StopFlag]:
         for number, handler in before.items():
             # None stands for a handler that was not installed by Python, and that Python cannot bring back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with `code`.
+
+    One of several that computed together ends without C++'s destructors: with gloo's threads they aborted every sixth
+    run after all its work was done (torch 2.13, four processes on two cores).
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        for stream in (sys.stdout, sys.stderr):
+            if not stream.closed:
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -67,7 +67,8 @@ def layer_order(shape: Shape) -> list[int]:
 
 def skip_source(shape: Shape, position: int) -> int | None:
     """The place in `layer_order` whose output is added to the input of `position`: first half, the last one first."""
-    half = len(layer_order(shape)) // 2
+    again = 0 if shape.recur_layers is None else shape.recur_layers[1] - shape.recur_layers[0] + 1
+    half = (shape.layers + again * (shape.recur_times - 1)) // 2
     source = 2 * half - 1 - position
     return source if 0 <= source < half <= position else None
 

@@ -55,9 +55,7 @@ def pack(
     given = {"cap": cap, "code_bytes": None if callable(code_bytes) else code_bytes}
     source = load_source(run, cache=cache, device=device, stop=stop, observer=observer, budget=given, settings=settings)
     if callable(code_bytes):
-        counted = f"budget.code_bytes={code_bytes(source.recipe)}"
-        recipe = change_recipe(source.recipe, [counted], sections=("budget",), source="golf pack --code-bytes auto")
-        source = replace(source, recipe=recipe)
+        source = _with_code(source, code_bytes)
     clock.done("load")
     prepared = source.prepared()
     clock.done("calibrate")
@@ -94,6 +92,13 @@ def pack(
         seconds=clock.seconds,
         ledger=ledger,
     )
+
+
+def _with_code(source: Source, code_bytes: Callable[[Recipe], int]) -> Source:
+    """The source with the bytes of the code that ships its recipe counted into its budget."""
+    counted = f"budget.code_bytes={code_bytes(source.recipe)}"
+    recipe = change_recipe(source.recipe, [counted], sections=("budget",), source="golf pack --code-bytes auto")
+    return replace(source, recipe=recipe)
 
 
 def make_draft(source: Source, prepared: list[Prepared], float_score: Score) -> Draft:

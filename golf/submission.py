@@ -11,12 +11,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from golf import durable
 from golf.device import own_device, resolve_device
 from golf.errors import GolfError, UsageError
-from golf.interrupt import StopFlag, listening
+from golf.interrupt import StopFlag, leave, listening
 from golf.loglines import clock_line, final_line, size_lines, step_line
 from golf.observer import Observer
 from golf.pack import pack
@@ -29,7 +29,7 @@ from golf.verify import Bound, Bounds, verify
 ARTIFACT = "artifact.bin"
 
 
-def main(recipe_text: str, file: str) -> None:
+def main(recipe_text: str, file: str) -> NoReturn:
     """Do what the command line asks, as the script at `file`, which was written for the recipe in `recipe_text`."""
     arguments = _arguments(file)
     script = Path(file).resolve()
@@ -48,10 +48,7 @@ def main(recipe_text: str, file: str) -> None:
     except GolfError as error:
         print(f"error: {error}", file=sys.stderr)
         code = error.exit_code
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    # gloo's threads abort some processes that leave through C++'s destructors
-    os._exit(code)
+    leave(code)
 
 
 def _arguments(file: str) -> argparse.Namespace:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
-from typing import NoReturn
 
 import click
 
@@ -21,6 +19,7 @@ from golf.cli.pack import pack
 from golf.cli.train import train
 from golf.cli.verify import verify
 from golf.errors import GolfError
+from golf.interrupt import leave
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -77,18 +76,4 @@ def main() -> None:
             raise
         click.echo(f"error: {message}", err=True)
         code = 5
-    _leave(code if isinstance(code, int) else 0)
-
-
-def _leave(code: int) -> NoReturn:
-    """End this process with `code`.
-
-    One of several that computed together ends without C++'s destructors: with gloo's threads they aborted every sixth
-    to fifteenth run after all its work was done (torch 2.13, four processes on two cores).
-    """
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        for stream in (sys.stdout, sys.stderr):
-            if not stream.closed:
-                stream.flush()
-        os._exit(code)
-    sys.exit(code)
+    leave(code if isinstance(code, int) else 0)

@@ -25,10 +25,10 @@ from golf.parallel import in_order
 
 # A dead row must still get a finite step: it counts as at least this share of its tensor's mean.
 _ROW_FLOOR = 1e-3
-# Batches at a time: each holds every H in float32, 160 MB for eleven layers of width 512.
-_MOST_BATCHES = 4
 # And a tensor that the calibration text never touched, as this share of the mean tensor.
 _TENSOR_FLOOR = 1e-6
+# Batches at a time: each holds every H in float32, 160 MB for eleven layers of width 512.
+_MOST_BATCHES = 4
 
 
 @dataclass(frozen=True)

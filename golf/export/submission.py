@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from golf.artifact import Artifact, Claim, open_artifact
-from golf.bundle import PACKAGES, script
+from golf.bundle import PACKAGES, SCRIPT, script
 from golf.errors import ClaimError, DamagedFile, UsageError
 from golf.export.folder import fill_folder
 from golf.export.readme import readme
@@ -20,7 +20,7 @@ from golf.recipe import Recipe, recipe_from_dict
 from golf.results import Exported
 from golf.runs import Run, read_metrics
 
-SCRIPT, ARTIFACT = "train_gpt.py", "artifact.bin"
+ARTIFACT = "artifact.bin"
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
+from golf.bundle import SCRIPT
 from golf.rules.findings import Finding, Profile, unknown, verdict
-from golf.rules.folder import CARD, README, SCRIPT, Submission
+from golf.rules.folder import CARD, README, Submission
 from golf.rules.numbers import count, number
 
 _TEXT, _NUMBER, _COUNT = "a text", "a finite number above 0", "a whole number above 0"

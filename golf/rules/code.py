@@ -72,9 +72,7 @@ def _validation_places(module: Module) -> Iterator[tuple[int, str]]:
             name = _called(node)
             if name == "backward" and isinstance(node.func, ast.Attribute) and _touches(node.func.value, held):
                 yield node.lineno, "backward() of a loss on validation text"
-            elif _LEARNS.search(name) and any(
-                _touches(a, held) for a in (*node.args, *(k.value for k in node.keywords))
-            ):
+            elif _LEARNS.search(name) and any(_touches(given, held) for given in _given(node)):
                 yield node.lineno, f"{name}() is given validation text"
 
 

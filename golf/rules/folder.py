@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from golf.bundle import SCRIPT
 from golf.errors import EnvironmentFailure, UsageError
 from golf.loglines import LogFacts, parse_log
 from golf.rules.source import Module, read_script
 
-SCRIPT, CARD, README = "train_gpt.py", "submission.json", "README.md"
+CARD, README = "submission.json", "README.md"
 # Logs of the contest have some hundred kilobytes.
 _MAX_TEXT = 16 << 20
 _MAX_FILES = 10_000

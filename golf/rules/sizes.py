@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from golf.bundle import SCRIPT
 from golf.rules.findings import Finding, Profile, unknown, verdict
-from golf.rules.folder import SCRIPT, Submission
+from golf.rules.folder import Submission
 from golf.rules.numbers import count
 
 # 16 MiB: what several entries took 16 MB for.

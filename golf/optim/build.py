@@ -9,10 +9,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from golf.device import product_dtype
 from golf.optim.numuon import NuMuon
 from golf.optim.schedules import momentum, rank_fraction, weight_decay
 from golf.optim.spectral import newton_schulz
 from golf.recipe import Optimizer as Section
+
+# torch.optim.Muon's, after Keller Jordan (https://kellerjordan.github.io/posts/muon/).
+_MUON_QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Optimizers:
     def __init__(self, section: Section, model: nn.Module, *, process_group: dist.ProcessGroup | None = None) -> None:
         """Build them over `model.named_parameters()`; the processes of a group share NuMuon's work."""
         self.section, self._group = section, process_group
+        self._dtype = product_dtype(next(model.parameters()).device)
         named = dict(model.named_parameters())
         places = assign(section, {name: tuple(p.shape) for name, p in named.items()})
         self._names = {
@@ -74,7 +79,7 @@ class Optimizers:
             group["momentum"] = momentum(
                 step, steps=steps, warmup=self.section.momentum_warmup, peak=self.section.momentum
             )
-        if not isinstance(self._matrices, NuMuon):
+        if self.section.name == "muon":
             return 1.0
         rank = self.section.rank
         for group, end in zip(self._matrices.param_groups, (rank.end, rank.down_end), strict=False):
@@ -93,7 +98,7 @@ class Optimizers:
         """W ← W - lr · spectral_decay · polar(W): every singular value loses the same (arXiv:2610.11730)."""
         for group in matrices.param_groups:
             for parameter in group["params"]:
-                polar = newton_schulz(parameter.to(torch.bfloat16))
+                polar = newton_schulz(parameter.to(self._dtype))
                 parameter.add_(polar, alpha=-group["lr"] * self.section.spectral_decay)
 
     def zero_grad(self) -> None:
@@ -152,11 +157,15 @@ class Optimizers:
             "nesterov": section.nesterov,
         }
         if section.name == "muon":
-            return torch.optim.Muon(parameters, **shared)
+            if self._dtype == torch.bfloat16:
+                return torch.optim.Muon(parameters, **shared)
+            # torch's own knows bfloat16 alone; NuMuon of full rank is the same optimizer
+            shared |= {"dtype": self._dtype, "ns_coefficients": _MUON_QUINTIC}
+            return NuMuon(parameters, process_group=self._group, **shared)
         down = [item for item in named.items() if _is_down(item[0])]
         others = [item for item in named.items() if not _is_down(item[0])]
         groups = [{"params": each} for each in (others, down) if each]
-        return NuMuon(groups, process_group=self._group, **shared)
+        return NuMuon(groups, dtype=self._dtype, process_group=self._group, **shared)
 
 
 def _is_down(name: str) -> bool:

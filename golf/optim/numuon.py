@@ -13,7 +13,14 @@ from torch import Tensor
 
 from golf.optim.schedules import rank_of
 from golf.optim.shares import balance, exchange
-from golf.optim.spectral import exact_directions, fresh_basis, newton_schulz, resize_basis, top_factors
+from golf.optim.spectral import (
+    POLAR_EXPRESS,
+    exact_directions,
+    fresh_basis,
+    newton_schulz,
+    resize_basis,
+    top_factors,
+)
 
 # Matrices of one shape are stacked up to this many elements: products of stacks keep a GPU busy, but on a CPU a stack
 # beyond its caches gains nothing over one matrix after another.
@@ -49,6 +56,7 @@ class NuMuon(torch.optim.Optimizer):
         nesterov: bool = False,
         adjust_lr_fn: str = "original",
         ns_steps: int = 5,
+        ns_coefficients: tuple[float, float, float] | None = None,
         exact: bool = False,
         dtype: torch.dtype = torch.bfloat16,
         process_group: dist.ProcessGroup | None = None,
@@ -57,8 +65,9 @@ class NuMuon(torch.optim.Optimizer):
         """Options beyond torch.optim.Muon's; raises ValueError on bad ones.
 
         `exact` takes the directions from an SVD: slow, the oracle of the fast path, which follows them with a
-        warm-started subspace iteration. `dtype` is that of the products, as in torch.optim.Muon bfloat16 by default;
-        factorizations are made in float32. With a `process_group`, whose processes must hold the same parameters and
+        warm-started subspace iteration. `ns_coefficients` are those of every Newton-Schulz step at full rank, as in
+        torch.optim.Muon; None takes Polar Express, whose steps differ. `dtype` is that of the products, as in
+        torch.optim.Muon bfloat16 by default; factorizations are made in float32. With a `process_group`, whose processes must hold the same parameters and
         gradients, each computes a share of the directions and gets the others'. `error_if_nonfinite` makes `step`
         raise FloatingPointError naming the parameter, on CUDA in a later step, so that no step waits for the device.
         """
@@ -81,6 +90,7 @@ class NuMuon(torch.optim.Optimizer):
             "nesterov": nesterov,
             "adjust_lr_fn": adjust_lr_fn,
             "ns_steps": ns_steps,
+            "ns_coefficients": ns_coefficients,
             "exact": exact,
         }
         super().__init__(params, defaults)
@@ -153,7 +163,9 @@ class NuMuon(torch.optim.Optimizer):
             return [_Direction(exact_directions(move.aim, move.rank), None) for move in stack]
         aims = [move.aim.to(self._dtype) for move in stack]
         if first.is_full_rank:
-            found = newton_schulz(_stacked(aims), steps=first.group["ns_steps"])
+            steps, same = first.group["ns_steps"], first.group["ns_coefficients"]
+            quintics = POLAR_EXPRESS if same is None else (tuple(same),) * steps
+            found = newton_schulz(_stacked(aims), steps=steps, quintics=quintics, tight=same is None)
             return [_Direction(full, None) for full in _unstacked(found, len(stack))]
         bases = [move.basis(aim) for move, aim in zip(stack, aims, strict=True)]
         left, right = top_factors(_stacked(aims), _stacked(bases), steps=first.group["ns_steps"])

@@ -42,12 +42,13 @@ _WIDEST_QR = 192
 Quintics = tuple[tuple[float, float, float], ...]
 
 
-def newton_schulz(matrix: Tensor, *, steps: int = 5, quintics: Quintics = POLAR_EXPRESS) -> Tensor:
+def newton_schulz(matrix: Tensor, *, steps: int = 5, quintics: Quintics = POLAR_EXPRESS, tight: bool = True) -> Tensor:
     """Polar factor U Vᵀ of `matrix` (..., M, N), singular values within about 0.12 of 1 after 5 steps.
 
     Steps beyond the `quintics` converge to the dtype's precision. Directions whose singular value is zero stay zero.
     Invariant to the matrix's scale, tiny and huge included. The first Gram matrix X Xᵀ gives the scale for nothing:
-    the root of its Frobenius norm bounds ‖X‖₂ from above, and more closely than ‖X‖_F does.
+    the root of its Frobenius norm bounds ‖X‖₂ from above, and more closely than ‖X‖_F does, which torch.optim.Muon
+    divides by (not `tight`).
     """
     tall = matrix.shape[-2] > matrix.shape[-1]
     x = _tame(matrix)
@@ -55,7 +56,9 @@ def newton_schulz(matrix: Tensor, *, steps: int = 5, quintics: Quintics = POLAR_
         gram = x.mT @ x if tall else x @ x.mT
         coefficients = quintics[step] if step < len(quintics) else NEWTON_SCHULZ_LIMIT
         if step == 0:
-            bound = _SAFETY**2 * torch.linalg.vector_norm(gram, dim=(-2, -1), keepdim=True).clamp_min(_TINY)
+            norm = torch.linalg.vector_norm(gram, dim=(-2, -1), keepdim=True)
+            squared = _SAFETY**2 * norm if tight else gram.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+            bound = squared.clamp_min(_TINY)
             quintic = _quintic(gram / bound, *coefficients) * bound.rsqrt()
         else:
             quintic = _quintic(gram, *coefficients)

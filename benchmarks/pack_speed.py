@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.rivals import zpaq_size
 from golf.artifact import open_artifact
-from golf.compress.codec import pack_matrices
+from golf.compress.payloads import pack_matrices
 from golf.interrupt import listening
 from golf.observer import Observer
 from golf.pack import pack

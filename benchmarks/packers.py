@@ -29,7 +29,7 @@ from golf.artifact import compress_zstd
 from golf.compress.codec import Prepared
 from golf.draft import Draft, as_bytes
 from golf.errors import CapError
-from golf.fit import fit
+from golf.fit import fit, on_plain_integers
 from golf.interrupt import listening
 from golf.model import Transformer
 from golf.observer import Observer
@@ -127,10 +127,10 @@ class _Comparison:
         started = time.monotonic()
         source, plain = self.source, draft
         if not tuned:
-            changed = {"tune_tokens": 0, "low_rank": "off"}
+            changed = {"tune_tokens": 0, "low_rank": "off", "quantizer": "uniform"}
             section = source.recipe.pack.model_copy(update=changed)
             source = replace(source, recipe=source.recipe.model_copy(update={"pack": section}))
-            plain = replace(draft, recipe=source.recipe)
+            plain = replace(on_plain_integers(draft), recipe=source.recipe)
         try:
             fitted = fit(plain, source, room=size - _CLAIM)
         except CapError:

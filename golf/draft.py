@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 
 import torch
@@ -21,16 +22,10 @@ from golf.artifact import (
     assemble,
     compress_zstd,
 )
-from golf.compress.codec import (
-    TABLES,
-    Coded,
-    Prepared,
-    Weights,
-    code_matrix,
-    decode_matrix,
-    pack_matrices,
-)
+from golf.compress.codec import Prepared, code_matrices, together
 from golf.compress.entropy import Coder
+from golf.compress.integers import Coded, Weights, decode_matrix
+from golf.compress.payloads import TABLES, pack_matrices
 from golf.data.tokenizer import Tokenizer
 from golf.evaluate import Score
 from golf.model import Transformer
@@ -74,17 +69,25 @@ class Draft:
 
     def build(self, scale: float) -> tuple[int, Packed]:
         """Real bytes of the file at the global step `scale`, and what it is made of."""
-        coded = list(
-            in_order(lambda each: code_matrix(each, scale, low_rank=self.recipe.pack.low_rank), self._watched())
-        )
+        low_rank = self.recipe.pack.low_rank
+
+        def code(group: list[Prepared], poll: Callable[[], None]) -> list[Coded]:
+            return code_matrices(group, scale, low_rank=low_rank, poll=poll)
+
+        by_name = {c.name: c for group in in_order(lambda item: code(*item), self._watched()) for c in group}
+        coded = [by_name[prepared.name] for prepared in self.prepared]
         payloads = [*self._fixed_payloads(), *_matrix_payloads(coded, self.recipe.pack.coder)]
         packed = Packed(coded, payloads, self._manifest(coded))
         return len(assemble(packed.manifest, payloads)), packed
 
-    def _watched(self) -> Iterator[Prepared]:
-        for index, prepared in enumerate(self.prepared):
-            self.step(prepared.name, index / len(self.prepared))
-            yield prepared
+    def _watched(self) -> Iterator[tuple[list[Prepared], Callable[[], None]]]:
+        """Matrices that are coded together, and what may stop that."""
+        done = 0
+        for group in together(self.prepared):
+            poll = partial(self.step, group[0].name, done / len(self.prepared))
+            poll()
+            yield group, poll
+            done += len(group)
 
     def decoded(self, packed: Packed) -> Transformer:
         """The model that `packed` decodes to, on the float model's device."""
@@ -187,4 +190,6 @@ def _entry(name: str, shape: tuple[int, ...], matrix: Coded | None) -> TensorEnt
         parameters["factor_step"] = matrix.factors.base
     if matrix.residual is not None:
         parameters["spread"] = matrix.spread
+        if matrix.states:
+            parameters["states"] = matrix.states
     return TensorEntry(name=name, shape=shape, kind="matrix", rank=matrix.factors.rank, parameters=parameters)

@@ -45,16 +45,22 @@ class Fit:
 
 def fit(draft: Draft, source: Source, *, room: int) -> Fit:
     """The best pack of `draft` within `room` bytes that still pays; CapError with the smallest reachable size."""
-    draft, solution, gap = _with_or_without_factors(draft, source, room)
+    found = _with_or_without_factors(draft, source, room)
+    section = source.recipe.pack
     # without a cap that binds, the gap is small already
-    if not solution.binding or not _tuning_pays(source.recipe.pack.tune_tokens, gap, draft.weights):
-        return Fit(draft, solution, gap, None)
-    tuned = _tuned(draft, source, solution, room)
-    refitted = refit(tuned, room=room, scale=solution.scale)
-    tuned_gap = training_gap(tuned, refitted.packed, source)
-    if tuned_gap < gap:
-        return Fit(tuned, refitted, tuned_gap, gap)
-    return Fit(draft, solution, gap, gap)
+    if not found.solution.binding or not _tuning_pays(section.tune_tokens, found.gap, draft.weights):
+        return found
+    if section.quantizer == "trellis":
+        return found
+    plain = found
+    if section.quantizer == "auto":
+        plain = _with_or_without_factors(on_plain_integers(draft), source, room)
+    tuned = _tuned(plain.draft, source, plain.solution, room)
+    refitted = refit(tuned, room=room, scale=plain.solution.scale)
+    gap, rounded_gap = training_gap(tuned, refitted.packed, source), min(found.gap, plain.gap)
+    if gap < rounded_gap:
+        return Fit(tuned, refitted, gap, rounded_gap)
+    return replace(min(found, plain, key=lambda each: each.gap), rounded_gap=rounded_gap)
 
 
 def refit(draft: Draft, *, room: int, scale: float) -> Solution[Packed]:
@@ -87,17 +93,20 @@ def smallest_size(draft: Draft) -> int:
     return draft.build(ENDLESS)[0]
 
 
-def _with_or_without_factors(draft: Draft, source: Source, room: int) -> tuple[Draft, Solution[Packed], float]:
+def on_plain_integers(draft: Draft) -> Draft:
+    """`draft` without a trellis."""
+    return replace(draft, prepared=[replace(p, states=0) for p in draft.prepared])
+
+
+def _with_or_without_factors(draft: Draft, source: Source, room: int) -> Fit:
     """The better of two packs by rounding alone: with the factors that should pay, and with none."""
     solution, gap = _finest(draft, source, room)
-    section = source.recipe.pack
-    if section.low_rank != "auto" or not any(matrix.factors.rank for matrix in solution.packed.coded):
-        return draft, solution, gap
+    found = Fit(draft, solution, gap, None)
+    if source.recipe.pack.low_rank != "auto" or not any(matrix.factors.rank for matrix in solution.packed.coded):
+        return found
     plain = replace(draft, prepared=[replace(p, rank=0) for p in draft.prepared])
     plain_solution, plain_gap = _finest(plain, source, room)
-    if plain_gap <= gap:
-        return plain, plain_solution, plain_gap
-    return draft, solution, gap
+    return Fit(plain, plain_solution, plain_gap, None) if plain_gap <= gap else found
 
 
 def _finest(draft: Draft, source: Source, room: int) -> tuple[Solution[Packed], float]:

@@ -12,9 +12,10 @@ import torch
 from golf import durable
 from golf.artifact import BudgetEntry, assemble, open_artifact
 from golf.compress.allocate import Solution
-from golf.compress.codec import TABLES, Prepared, distortion
+from golf.compress.codec import Prepared, distortion
 from golf.compress.factorize import LowRank
 from golf.compress.limit import ideal_bits, limit_bits
+from golf.compress.payloads import TABLES
 from golf.draft import Draft, Packed, make_claim
 from golf.errors import CapError
 from golf.evaluate import Score

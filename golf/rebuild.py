@@ -13,17 +13,9 @@ import numpy as np
 import torch
 
 from golf.artifact import Artifact, Manifest, TensorEntry, decompress_zstd
-from golf.compress.codec import (
-    CONDITIONAL,
-    TABLES,
-    Coded,
-    Payload,
-    Weights,
-    decode_matrix,
-    unpack_matrix,
-    update_digest,
-)
-from golf.compress.conditional import Tables
+from golf.compress.conditional import CLASSES, CLASSES_WITHOUT_TRELLIS, Tables
+from golf.compress.integers import Coded, Weights, decode_matrix, update_digest
+from golf.compress.payloads import CONDITIONAL, TABLES, Payload, unpack_matrix
 from golf.data.tokenizer import Tokenizer, load_tokenizer
 from golf.errors import DamagedFile, RecipeError
 from golf.model import Transformer, parameter_shapes
@@ -200,7 +192,8 @@ def _tables(artifact: Artifact) -> Tables | None:
     """What the conditionally coded sections share, where the file has it."""
     if all(section.name != TABLES for section in artifact.sections):
         return None
-    return Tables.from_bytes(_plain(artifact, TABLES), part=f"section {TABLES}")
+    classes = CLASSES if artifact.header.version > 2 else CLASSES_WITHOUT_TRELLIS
+    return Tables.from_bytes(_plain(artifact, TABLES), part=f"section {TABLES}", classes=classes)
 
 
 def _decoded(artifact: Artifact, tensor: TensorEntry, tables: Tables | None) -> tuple[Coded, Weights]:
@@ -218,17 +211,21 @@ def _decode_matrix(artifact: Artifact, tensor: TensorEntry, tables: Tables | Non
     wanted = {"step"} | ({"factor_step"} if tensor.rank else set())
     if artifact.header.version > 1 and "residual" in sections:
         wanted.add("spread")
+    # plain integers where it is absent
+    wanted |= {"states"} & parameters.keys() if artifact.header.version > 2 and "residual" in sections else set()
     if set(parameters) != wanted:
         raise DamagedFile("manifest", f"{tensor.name} needs the parameters {', '.join(sorted(wanted))} and no other")
-    if not isinstance(spread := parameters.get("spread", 0), int):
-        raise DamagedFile("manifest", f"the spread of {tensor.name} must be an integer")
+    for key in ("spread", "states"):
+        if not isinstance(parameters.get(key, 0), int):
+            raise DamagedFile("manifest", f"the {key} of {tensor.name} must be an integer")
     return unpack_matrix(
         tensor.name,
         (tensor.shape[0], tensor.shape[1]),
         tensor.rank,
         step=float(parameters["step"]),
         factor_step=float(parameters.get("factor_step", 1.0)),
-        spread=spread,
+        spread=int(parameters.get("spread", 0)),
+        states=int(parameters.get("states", 0)),
         sections=sections,
         tables=tables,
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 from golf.checkpoint import load_latest
 from golf.compress.codec import Prepared, prepare_matrix
 from golf.compress.sensitivity import measure
+from golf.compress.trellis import STATES
 from golf.data import Batches, TokenSet, prepare
 from golf.draft import as_weights
 from golf.errors import DamagedCheckpoint, UsageError
@@ -71,6 +72,7 @@ class Source:
             damping=section.damping,
         )
         matrices = [(name, p) for name, p in self.model.named_parameters() if p.ndim == 2]
+        states = 0 if section.quantizer == "uniform" else STATES
 
         def watched() -> Iterator[tuple[str, Tensor]]:
             for index, (name, parameter) in enumerate(matrices):
@@ -80,7 +82,8 @@ class Source:
 
         def prepared(matrix: tuple[str, Tensor]) -> Prepared:
             name, parameter = matrix
-            return prepare_matrix(name, as_weights(parameter), sensitivities[name], low_rank=section.low_rank)
+            given = name, as_weights(parameter), sensitivities[name]
+            return prepare_matrix(*given, low_rank=section.low_rank, states=states)
 
         return list(in_order(prepared, watched()))
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from cli import golf, golf_json, golf_process
 
+from golf.compress.trellis import STATES
 from golf.fit import fit, training_gap
 from golf.interrupt import listening
 from golf.observer import Observer
@@ -57,13 +58,14 @@ def test_a_curve_and_a_cap_exclude_one_another(trained):
     assert "drop --cap" in golf("pack", "--curve", "--cap", "9kB", cwd=trained, check=2).stderr
 
 
-def test_random_caps_are_met_within_a_twentieth_of_a_percent(trained, curve):
+@pytest.mark.parametrize(("quantizer", "caps"), [("uniform", 20), ("trellis", 5)])
+def test_random_caps_are_met_within_a_twentieth_of_a_percent(trained, curve, quantizer, caps):
     """No cap needs a hand-set number; never over, and at most .05 % or what whole words leave under it."""
     rng = np.random.default_rng(0)
     low, high = curve["smallest"] + 64, curve["points"][-1]["size"]
-    source = source_of(trained, "pack.tune_tokens=0", "pack.low_rank=off")
+    source = source_of(trained, "pack.tune_tokens=0", "pack.low_rank=off", f"pack.quantizer={quantizer}")
     draft = draft_of(source)
-    for room in np.exp(rng.uniform(np.log(low), np.log(high), 20)).astype(int).tolist():
+    for room in np.exp(rng.uniform(np.log(low), np.log(high), caps)).astype(int).tolist():
         size = fit(draft, source, room=room).solution.size
         assert size <= room
         assert room - size <= max(0.0005 * room, 40)
@@ -80,6 +82,20 @@ def test_tuned_packs_meet_their_caps_too_and_are_no_worse_than_rounding(trained,
         assert found.rounded_gap is not None
         assert found.gap <= found.rounded_gap
         assert found.gap == pytest.approx(training_gap(found.draft, found.solution.packed, source))
+
+
+def test_a_trellis_is_taken_where_it_beats_rounding_and_where_it_is_asked_for(trained, curve):
+    room = round(0.5 * curve["points"][-1]["size"])
+    found = {}
+    for quantizer in ("auto", "trellis", "uniform"):
+        source = source_of(trained, "pack.tune_tokens=0", "pack.low_rank=off", f"pack.quantizer={quantizer}")
+        found[quantizer] = fit(draft_of(source), source, room=room)
+    states = {
+        name: {m.states for m in fitted.solution.packed.coded if m.residual is not None}
+        for name, fitted in found.items()
+    }
+    assert states["auto"] == states["trellis"] == {STATES}
+    assert states["uniform"] == {0}
 
 
 def test_tuning_that_has_too_little_text_to_learn_from_is_left_out(trained):

@@ -15,7 +15,7 @@ from golf.errors import DamagedFile
 # \x1a stops a listing on old consoles.
 MAGIC = b"\x89GOLF\r\n\x1a"
 # The version that is written; every version since the first is read.
-VERSION = 2
+VERSION = 3
 FIRST_VERSION = 1
 # A manifest of 256 layers (the most a recipe allows) with five sections a matrix takes about 1.3 MB.
 MAX_MANIFEST = 8 << 20

@@ -1,21 +1,20 @@
-"""Matrices there and back: weights → symbols → payloads, and payloads → weights.
+"""Weights to integers: scaled, factorized, rounded.
 
-`code_matrix` owns the order of things: factors are quantized first, decoded, and the residual is what their DECODED
+`targets_of` owns the order of things: factors are quantized first, decoded, and the residual is what their DECODED
 product leaves.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
-from golf.artifact import compress_zstd
-from golf.compress import entropy
-from golf.compress.conditional import Histogram, Tables, fits, residual_classes, scale_classes
+from golf.compress import trellis
 from golf.compress.factorize import (
     Factors,
     LowRank,
@@ -26,21 +25,10 @@ from golf.compress.factorize import (
     reconstruct,
     spectrum,
 )
-from golf.compress.feedback import feedback, round_columns
-from golf.compress.quantize import STEPS_PER_OCTAVE, Steps, Symbols, dequantize, from_codes, quantize, to_codes
+from golf.compress.feedback import feedback, round_columns, round_together
+from golf.compress.integers import Coded, Weights, spread_of, symbols_of, unscaled
+from golf.compress.quantize import Steps, from_codes, to_codes
 from golf.compress.sensitivity import Sensitivity
-from golf.errors import DamagedFile
-
-Weights = NDArray[np.float32]
-# codec, decoded size, payload
-Payload = tuple[str, int, bytes]
-
-CONDITIONAL = "conditional"
-# The section that holds the tables of all conditionally coded ones.
-TABLES = "tables"
-_LEVEL = 19
-# No spread of float32 weights is further from its step.
-_MOST_SPREAD = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -66,25 +54,20 @@ class Prepared:
     rank: int | None = None
     """the rank to use; None: whichever pays at the step"""
     tuned: Tuned | None = None
+    states: int = 0
+    """of the trellis that residuals are quantized with; 0: plain rounding"""
+
+    def unit(self, scale: float) -> float:
+        """The step of residual symbols at the global step `scale`, which sets how large errors are.
+
+        A trellis's grid is finer than plain rounding's of the same error.
+        """
+        return scale * trellis.GRAIN if self.states else scale
 
 
-@dataclass(frozen=True)
-class Coded:
-    """A matrix as integers. `step` is the tensor's own; a missing `residual` means all zeros.
-
-    `spread` is the residual's rms over `step` as a step code: what its symbols' classes are reckoned from.
-    """
-
-    name: str
-    shape: tuple[int, int]
-    step: float
-    steps: Steps
-    factors: Factors
-    residual: Symbols | None
-    spread: int = 0
-
-
-def prepare_matrix(name: str, weights: Weights, sensitivity: Sensitivity, *, low_rank: LowRank) -> Prepared:
+def prepare_matrix(
+    name: str, weights: Weights, sensitivity: Sensitivity, *, low_rank: LowRank, states: int = 0
+) -> Prepared:
     """Scale a matrix (M, N) by its relative steps 1 / (√g_i ℓ_j), separable and rounded to their codes."""
     back = feedback(sensitivity.metric)
     row_base, rows = to_codes(1 / np.sqrt(sensitivity.rows))
@@ -96,154 +79,107 @@ def prepare_matrix(name: str, weights: Weights, sensitivity: Sensitivity, *, low
     if low_rank != "off":
         row_weights = np.sqrt(sensitivity.rows) * row_base * from_codes(rows)
         terms = spectrum(scaled, row_weights, column_base * column_steps, sensitivity.metric)
-    return Prepared(name, scaled, steps, base, sensitivity, back.scaled(column_steps), terms)
+    return Prepared(name, scaled, steps, base, sensitivity, back.scaled(column_steps), terms, states=states)
+
+
+def together(prepared: Iterable[Prepared]) -> list[list[Prepared]]:
+    """Matrices in groups that `code_matrices` is fastest with: those that a trellis rounds by columns side by side."""
+    groups: dict[object, list[Prepared]] = {}
+    for each in prepared:
+        alone = each.tuned is not None or not each.states
+        groups.setdefault(each.name if alone else each.scaled.shape[1], []).append(each)
+    return list(groups.values())
+
+
+def code_matrices(
+    given: Sequence[Prepared], scale: float, *, low_rank: LowRank, poll: Callable[[], None] = lambda: None
+) -> list[Coded]:
+    """Integers of prepared matrices at the global step `scale`, which all of their weighted errors are in units of.
+
+    Matrices do not mind one another; many of equally many columns are faster at once. `poll` is called now and then
+    and may raise to stop.
+    """
+    found = targets_of(given, scale, low_rank=low_rank, poll=poll)
+    return [_coded(each, scale, *parts) for each, parts in zip(given, found, strict=True)]
 
 
 def code_matrix(given: Prepared, scale: float, *, low_rank: LowRank) -> Coded:
-    """Integers of a prepared matrix at the global step `scale`, which all of its weighted errors are in units of."""
-    factors, targets = targets_at(given, scale, low_rank=low_rank)
-    residual = None if targets is None else quantize(targets)
-    if residual is None or not residual.any():
-        return Coded(given.name, _shape(given.scaled), given.base * scale, given.steps, factors, None)
-    spread = _spread(residual, given.steps)
-    return Coded(given.name, _shape(given.scaled), given.base * scale, given.steps, factors, residual, spread)
+    """`code_matrices` of one."""
+    return code_matrices([given], scale, low_rank=low_rank)[0]
 
 
-def targets_at(given: Prepared, scale: float, *, low_rank: LowRank) -> tuple[Factors, Weights | None]:
-    """Factors, and what the residual's symbols are rounded from, (M, N) in units of the steps; None without residual.
+def targets_of(
+    given: Sequence[Prepared], scale: float, *, low_rank: LowRank, poll: Callable[[], None] = lambda: None
+) -> list[tuple[Factors, Weights | None]]:
+    """Factors, and what residual symbols are rounded from, (M, N) in units of their steps; None without residual.
 
     The targets of an untuned matrix have the errors of the columns behind them fed back.
     """
-    if (tuned := given.tuned) is not None:
-        # the same product in units of another step
-        factors = tuned.factors
-        if factors.rank:
-            factors = replace(factors, base=factors.base * math.sqrt(tuned.scale / scale))
-        return factors, tuned.targets / np.float32(scale)
-    factors = _factors(given, scale, low_rank)
-    if low_rank == "only":
-        return factors, None
-    target = given.scaled / np.float32(scale)
-    _, targets = round_columns(target - reconstruct(factors) if factors.rank else target, given.spread)
-    return factors, targets
+    found: dict[str, tuple[Factors, Weights | None]] = {}
+    columns: dict[int, list[tuple[Prepared, Weights]]] = {}
+    for each in given:
+        if each.tuned is not None:
+            found[each.name] = _rescaled(each.tuned, scale), each.tuned.targets / np.float32(each.unit(scale))
+            continue
+        factors = _factors(each, scale, low_rank)
+        found[each.name] = factors, None
+        if low_rank != "only":
+            target = each.scaled / np.float32(each.unit(scale))
+            rest = target - reconstruct(factors) if factors.rank else target
+            columns.setdefault(rest.shape[1], []).append((each, rest))
+    for group in columns.values():
+        for (each, _), targets in zip(group, _fed_back(group, poll), strict=True):
+            found[each.name] = found[each.name][0], targets
+    return [found[each.name] for each in given]
 
 
 def distortion(given: Prepared, coded: Coded, scale: float) -> float:
     """Predicted loss increase, nats per token, under the Fisher matrix that the steps were made from."""
-    error = _unscaled(coded) * np.float32(scale) - given.scaled
+    error = unscaled(coded) * np.float32(given.unit(scale)) - given.scaled
     return given.sensitivity.cost(error.astype(np.float64) * given.steps.relative() * given.base)
 
 
-def pack_matrices(
-    matrices: Sequence[Coded], *, coder: entropy.Coder
-) -> tuple[Payload | None, list[dict[str, Payload]]]:
-    """The tables that all matrices share, and the sections of each.
-
-    A matrix has scales, then left and right where its rank is not 0, then a residual unless that is zero.
-    """
-    if coder == "zstd":
-        return None, [_sections(matrix, None) for matrix in matrices]
-    histogram = Histogram()
-    for matrix in matrices:
-        for symbols, classes in conditional_parts(matrix).values():
-            if fits(symbols, classes):
-                histogram.add(symbols, classes)
-    content, tables = Tables.to_bytes(histogram), Tables.of(histogram)
-    sections = [_sections(matrix, tables) for matrix in matrices]
-    if not any(codec == CONDITIONAL for parts in sections for codec, _, _ in parts.values()):
-        return None, sections
-    return ("zstd", len(content), compress_zstd(content, _LEVEL)), sections
+def _coded(given: Prepared, scale: float, factors: Factors, targets: Weights | None) -> Coded:
+    """Integers of one matrix, given its factors and its residual's targets."""
+    shape, step = _shape(given.scaled), given.base * given.unit(scale)
+    residual = None if targets is None else symbols_of(targets, given.states)
+    if residual is None or not residual.any():
+        return Coded(given.name, shape, step, given.steps, factors, None)
+    return Coded(
+        given.name, shape, step, given.steps, factors, residual, spread_of(residual, given.steps), given.states
+    )
 
 
-def unpack_matrix(
-    name: str,
-    shape: tuple[int, int],
-    rank: int,
-    *,
-    step: float,
-    factor_step: float,
-    spread: int,
-    sections: Mapping[str, Payload],
-    tables: Tables | None,
-) -> Coded:
-    """Inverse of `pack_matrices` for one matrix; raises DamagedFile naming the section that cannot be decoded."""
-    M, N = shape
-    if abs(spread) > _MOST_SPREAD:
-        raise DamagedFile("manifest", f"the spread of {name} is out of range")
-
-    def symbols(part: str, count: int, classes: Callable[[], NDArray[np.uint8]] | None = None) -> Symbols:
-        where = f"section {name}/{part}"
-        if part not in sections:
-            raise DamagedFile(where, "is missing")
-        codec, size, payload = sections[part]
-        if codec != CONDITIONAL:
-            return entropy.decode(codec, payload, count=count, decoded_size=size, part=where)
-        if classes is None or tables is None or size != 4 * count:
-            raise DamagedFile(where, "cannot be coded conditionally")
-        return tables.decode(payload, classes(), part=where)
-
-    codes = symbols("scales", M + N + rank, lambda: scale_classes(M, N, rank))
-    if codes.min() < 0 or codes.max() > 255:
-        raise DamagedFile(f"section {name}/scales", "a scale code is not a byte")
-    rows, columns, terms = np.split(codes.astype(np.uint8), [M, M + N])
-    steps = Steps(rows, columns)
-    left = symbols("left", M * rank).reshape(M, rank) if rank else np.empty((M, 0), dtype=np.int32)
-    right = symbols("right", rank * N).reshape(rank, N) if rank else np.empty((0, N), dtype=np.int32)
-    residual = None
-    if "residual" in sections:
-        residual = symbols("residual", M * N, lambda: residual_classes(steps, spread).reshape(-1)).reshape(M, N)
-    return Coded(name, shape, step, steps, Factors(left, right, factor_step, terms), residual, spread)
+def _fed_back(group: Sequence[tuple[Prepared, Weights]], poll: Callable[[], None]) -> list[Weights]:
+    """Targets (M, N) of matrices of equally many columns, rounded side by side where that is faster."""
+    plain, coded = ([pair for pair in group if bool(pair[0].states) == kind] for kind in (False, True))
+    found = {given.name: round_columns(target, given.spread)[1] for given, target in plain}
+    if coded:
+        nearest = _nearest(coded[0][0].states, [len(target) for _, target in coded], poll)
+        spreads = [given.spread for given, _ in coded]
+        _, targets = round_together([target for _, target in coded], spreads, nearest)
+        found |= {given.name: each for (given, _), each in zip(coded, targets, strict=True)}
+    return [found[given.name] for given, _ in group]
 
 
-def decode_matrix(coded: Coded) -> Weights:
-    """Weights (M, N) float32 of integers: (left · right + residual) · steps."""
-    weights = _unscaled(coded)
-    weights *= coded.steps.relative()
-    weights *= np.float32(coded.step)
-    return weights
+def _nearest(states: int, sizes: list[int], poll: Callable[[], None]) -> Callable[[Tensor], Tensor]:
+    """What a trellis rounds one column to, of matrices of `sizes` rows side by side."""
+    code, where, total = trellis.Trellis(states), trellis.side_by_side(sizes), sum(sizes)
+    column, rounded = np.zeros(total + 1, dtype=np.float32), np.empty(total + 1, dtype=np.float32)
+
+    def nearest(targets: Tensor) -> Tensor:
+        poll()
+        column[:total] = targets.numpy()
+        rounded[where] = code.round_lanes(column.take(where))
+        return torch.from_numpy(rounded[:total])
+
+    return nearest
 
 
-def update_digest(coded: Coded, update: Callable[[bytes], object]) -> None:
-    """Feed every decoded integer of a matrix to a digest, independent of codec and library versions."""
-    for codes in (coded.steps.rows, coded.steps.columns, coded.factors.codes):
-        update(codes.tobytes())
-    for symbols in (coded.factors.left, coded.factors.right, coded.residual):
-        update(b"" if symbols is None else np.ascontiguousarray(symbols, dtype="<i4").tobytes())
-
-
-def conditional_parts(matrix: Coded) -> dict[str, tuple[Symbols, NDArray[np.uint8]]]:
-    """What is coded by class: the scales and the residual, flat, with the classes of their symbols."""
-    codes = np.concatenate((matrix.steps.rows, matrix.steps.columns, matrix.factors.codes)).astype(np.int32)
-    parts = {"scales": (codes, scale_classes(*matrix.shape, matrix.factors.rank))}
-    if matrix.residual is not None:
-        parts["residual"] = matrix.residual.reshape(-1), residual_classes(matrix.steps, matrix.spread).reshape(-1)
-    return parts
-
-
-def _sections(matrix: Coded, tables: Tables | None) -> dict[str, Payload]:
-    """The sections of one matrix; with zstd alone where there are no tables."""
-    coder: entropy.Coder = "zstd" if tables is None else "best"
-    parts = conditional_parts(matrix)
-    sections = {"scales": _section(*parts["scales"], tables)}
-    if matrix.factors.rank:
-        sections["left"] = entropy.encode(matrix.factors.left, coder=coder)
-        sections["right"] = entropy.encode(matrix.factors.right, coder=coder)
-    if "residual" in parts:
-        sections["residual"] = _section(*parts["residual"], tables)
-    return sections
-
-
-def _section(symbols: Symbols, classes: NDArray[np.uint8], tables: Tables | None) -> Payload:
-    """Symbols under the shared tables, or by zstd where there are none, or where a symbol is beyond them."""
-    if tables is None or not fits(symbols, classes):
-        return entropy.encode(symbols, coder="zstd")
-    coded = tables.encode(symbols, classes)
-    # Long runs of zeros are what zstd does better; it is slow, so it is asked only there.
-    if len(coded) * 16 < symbols.size:
-        other = entropy.encode(symbols, coder="zstd")
-        if len(other[2]) < len(coded):
-            return other
-    return CONDITIONAL, symbols.size * 4, coded
+def _rescaled(tuned: Tuned, scale: float) -> Factors:
+    """The tuned factors in units of another step: the same product."""
+    factors = tuned.factors
+    return replace(factors, base=factors.base * math.sqrt(tuned.scale / scale)) if factors.rank else factors
 
 
 def _factors(given: Prepared, scale: float, low_rank: LowRank) -> Factors:
@@ -251,21 +187,9 @@ def _factors(given: Prepared, scale: float, low_rank: LowRank) -> Factors:
     if given.spectrum is None or low_rank == "off":
         return no_factors(*_shape(given.scaled))
     rank = choose_rank(given.spectrum, scale, low_rank) if given.rank is None else given.rank
-    return factorize(given.spectrum, scale, rank, low_rank, spread=given.spread)
-
-
-def _spread(residual: Symbols, steps: Steps) -> int:
-    """The residual's rms over the tensor's step, as a step code."""
-    mean = float(np.square(residual * steps.relative(), dtype=np.float64).mean())
-    return round(0.5 * math.log2(mean) * STEPS_PER_OCTAVE)
-
-
-def _unscaled(coded: Coded) -> Weights:
-    """The decoded matrix in units of its steps; a new array."""
-    if not coded.factors.rank:
-        return np.zeros(coded.shape, dtype=np.float32) if coded.residual is None else dequantize(coded.residual)
-    product = reconstruct(coded.factors)
-    return product if coded.residual is None else product + dequantize(coded.residual)
+    factors = factorize(given.spectrum, scale, rank, low_rank, spread=given.spread)
+    # the product is one of units of the residual's symbols
+    return replace(factors, base=factors.base * math.sqrt(scale / given.unit(scale))) if rank else factors
 
 
 def _shape(matrix: Weights) -> tuple[int, int]:

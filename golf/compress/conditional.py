@@ -8,8 +8,10 @@ their own. Against one histogram a matrix this saves 8 to 13 % (docs/log.md), an
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
 
 import constriction
 import numpy as np
@@ -18,10 +20,13 @@ from numpy.typing import NDArray
 from golf.compress.quantize import STEPS_PER_OCTAVE, Steps, Symbols
 from golf.errors import DamagedFile
 
-# Class k < 56 holds symbols whose deviation is about 2^(k/2 - 4) steps; rows, columns and terms are scale codes.
+# Class k < 56 holds symbols whose deviation is about 2^(k/2 - 4) steps; rows, columns and terms are scale codes. Of a
+# trellis's symbols those on grid 1, where zero has closer neighbours, have classes of their own.
 RESIDUALS = 56
 ROWS, COLUMNS, TERMS = range(RESIDUALS, RESIDUALS + 3)
-CLASSES = RESIDUALS + 3
+CLASSES_WITHOUT_TRELLIS = RESIDUALS + 3
+SECOND_GRID = 64
+CLASSES = SECOND_GRID + RESIDUALS
 _LOWEST_OCTAVE = -4
 _PER_OCTAVE = 2
 # From a deviation of 2^5 on, the low bits of a symbol are as good as uniform (the loss is below .001 bits).
@@ -61,8 +66,13 @@ class Histogram:
 
     def add(self, symbols: Symbols, classes: Classes) -> None:
         """Count flat symbols (n,) of classes (n,); they must be `fits`."""
-        cells = classes.astype(np.int64) * _WIDTH + ((symbols >> _shifts(classes)) + MAX_HIGH)
-        self.counts += np.bincount(cells, minlength=self.counts.size).reshape(self.counts.shape)
+        if not symbols.size:
+            return
+        high = symbols >> _shifts(classes)
+        low, width = int(high.min()), int(high.max()) - int(high.min()) + 1
+        counts = np.bincount(classes.astype(np.int64) * width + (high - low), minlength=CLASSES * width)
+        start = low + MAX_HIGH
+        self.counts[:, start : start + width] += counts.reshape(CLASSES, width)
 
     def ideal_bits(self) -> float:
         """The conditional entropy of all symbols in bits, low parts included: what a perfect coder would need."""
@@ -85,6 +95,7 @@ class _Table:
     low: int
     frequencies: NDArray[np.int64]
 
+    @cached_property
     def model(self) -> object:
         """The class's distribution as constriction knows it."""
         frequencies = self.frequencies.astype(np.float64)
@@ -113,8 +124,8 @@ class Tables:
         return b"".join(parts)
 
     @classmethod
-    def from_bytes(cls, content: bytes, *, part: str) -> Tables:
-        """Inverse of `to_bytes`; raises DamagedFile naming `part`."""
+    def from_bytes(cls, content: bytes, *, part: str, classes: int = CLASSES) -> Tables:
+        """Inverse of `to_bytes` for the first `classes` ones; raises DamagedFile naming `part`."""
         tables: dict[int, _Table] = {}
         position, last = 0, -1
         while position < len(content):
@@ -122,7 +133,7 @@ class Tables:
                 raise DamagedFile(part, "ends within a record")
             k, low, count = _RECORD.unpack_from(content, position)
             position += _RECORD.size
-            if not last < k < CLASSES or not count or low < -MAX_HIGH or low + count - 1 > MAX_HIGH:
+            if not last < k < classes or not count or low < -MAX_HIGH or low + count - 1 > MAX_HIGH:
                 raise DamagedFile(part, "holds a record of no class or of symbols that no class has")
             if position + count > len(content):
                 raise DamagedFile(part, "ends within a record")
@@ -133,55 +144,87 @@ class Tables:
             position, last = position + count, k
         return cls(tables)
 
-    def encode(self, symbols: Symbols, classes: Classes) -> bytes:
-        """Flat symbols (n,) of classes (n,) → the words of one ANS coder; every symbol must have been counted."""
+    def encode(self, symbols: Symbols, classes: Classes, *, block: int | None = None) -> bytes:
+        """Flat symbols (n,) of classes (n,) → the words of one ANS coder; every symbol must have been counted.
+
+        A reader takes them `block` at a time, by default all at once.
+        """
         coder = constriction.stream.stack.AnsCoder()
-        order, groups = _groups(classes)
-        ordered = symbols[order]
-        for k, where in reversed(list(groups)):
-            table, group = self._tables[k], ordered[where]
-            if shift := int(_SHIFTS[k]):
-                coder.encode_reverse((group & ((1 << shift) - 1)).astype(np.int32), _uniform(shift))
-            if len(table.frequencies) > 1:
-                coder.encode_reverse(((group >> shift) - table.low).astype(np.int32), table.model())
+        for start in reversed(range(0, len(symbols), block or max(1, len(symbols)))):
+            part = slice(start, start + block if block else None)
+            self._encode_block(coder, symbols[part], classes[part])
         return bytes(coder.get_compressed().astype("<u4").tobytes())
 
     def decode(self, payload: bytes, classes: Classes, *, part: str) -> Symbols:
         """Inverse of `encode`: symbols (n,) int32; raises DamagedFile naming `part` on anything malformed."""
-        if len(payload) % 4:
-            raise DamagedFile(part, "is no whole number of words")
-        order, groups = _groups(classes)
-        ordered = np.empty(len(classes), dtype=np.int32)
-        try:
-            coder = constriction.stream.stack.AnsCoder(np.frombuffer(payload, dtype="<u4").astype(np.uint32))
-            for k, where in groups:
-                ordered[where] = self._decode_group(coder, k, where.stop - where.start, part)
-            left_over = not coder.is_empty()
-        except DamagedFile:
-            raise
-        except BaseException as error:  # the Rust core reports broken input as a panic, which is no Exception
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            raise DamagedFile(part, "entropy-coded data is malformed") from None
-        if left_over:
-            raise DamagedFile(part, "holds more than its symbols")
-        symbols = np.empty_like(ordered)
-        symbols[order] = ordered
+        reader = Reader(self, payload, part=part)
+        symbols = reader.read(classes)
+        reader.finish()
         return symbols
 
-    def _decode_group(self, coder: constriction.stream.stack.AnsCoder, k: int, count: int, part: str) -> Symbols:
+    def _encode_block(self, coder: constriction.stream.stack.AnsCoder, symbols: Symbols, classes: Classes) -> None:
+        order, groups = _groups(classes)
+        ordered = symbols[order]
+        for k, where in reversed(groups):
+            table, group = self._tables[k], ordered[where]
+            if shift := int(_SHIFTS[k]):
+                coder.encode_reverse((group & ((1 << shift) - 1)).astype(np.int32), _uniform(shift))
+            if len(table.frequencies) > 1:
+                coder.encode_reverse(((group >> shift) - table.low).astype(np.int32), table.model)
+
+    def decode_group(self, coder: constriction.stream.stack.AnsCoder, k: int, count: int, part: str) -> Symbols:
+        """The next `count` symbols, all of class k."""
         if (table := self._tables.get(k)) is None:
             raise DamagedFile(part, f"needs symbols of class {k}, which has no table")
         high = np.full(count, table.low, dtype=np.int32)
         if len(table.frequencies) > 1:
-            high += np.asarray(coder.decode(table.model(), count), dtype=np.int32)
+            high += np.asarray(coder.decode(table.model, count), dtype=np.int32)
         if not (shift := int(_SHIFTS[k])):
             return high
         return (high << shift) | np.asarray(coder.decode(_uniform(shift), count), dtype=np.int32)
 
 
+class Reader:
+    """Reads what `Tables.encode` wrote, block by block; raises DamagedFile naming `part` on anything malformed."""
+
+    def __init__(self, tables: Tables, payload: bytes, *, part: str) -> None:
+        """Start at the first symbol."""
+        if len(payload) % 4:
+            raise DamagedFile(part, "is no whole number of words")
+        self._tables, self._part = tables, part
+        words = np.frombuffer(payload, dtype="<u4").astype(np.uint32)
+        self._coder = self._guarded(lambda: constriction.stream.stack.AnsCoder(words))
+
+    def read(self, classes: Classes) -> Symbols:
+        """The next symbols (n,) int32, of classes (n,)."""
+        order, groups = _groups(classes)
+        ordered = np.empty(len(classes), dtype=np.int32)
+        for k, where in groups:
+            count = where.stop - where.start
+            ordered[where] = self._guarded(partial(self._tables.decode_group, self._coder, k, count, self._part))
+        symbols = np.empty_like(ordered)
+        symbols[order] = ordered
+        return symbols
+
+    def finish(self) -> None:
+        """Refuse what is left."""
+        if not self._guarded(self._coder.is_empty):
+            raise DamagedFile(self._part, "holds more than its symbols")
+
+    def _guarded(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except DamagedFile:
+            raise
+        except BaseException as error:  # the Rust core reports broken input as a panic, which is no Exception
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            raise DamagedFile(self._part, "entropy-coded data is malformed") from None
+
+
 def _shift_of(k: int) -> int:
     """Low bits of a symbol of class k that are coded as uniform."""
+    k %= SECOND_GRID
     return max(0, k // _PER_OCTAVE + _LOWEST_OCTAVE - _SHIFT_FROM + 1) if k < RESIDUALS else 0
 
 
@@ -197,11 +240,12 @@ def _uniform(bits: int) -> object:
     return constriction.stream.model.Uniform(1 << bits)
 
 
-def _groups(classes: Classes) -> tuple[NDArray[np.int64], Iterator[tuple[int, slice]]]:
+def _groups(classes: Classes) -> tuple[NDArray[np.int64], list[tuple[int, slice]]]:
     """The stable order of symbols by class, and where each class that occurs lies in it."""
-    ends = np.cumsum(np.bincount(classes, minlength=CLASSES))
-    starts = ends - np.bincount(classes, minlength=CLASSES)
-    groups = ((k, slice(int(starts[k]), int(ends[k]))) for k in range(CLASSES) if ends[k] > starts[k])
+    counts = np.bincount(classes, minlength=CLASSES)
+    present = np.flatnonzero(counts)
+    ends = np.cumsum(counts[present]).tolist()
+    groups = [(k, slice(start, end)) for k, start, end in zip(present.tolist(), [0, *ends], ends, strict=False)]
     return np.argsort(classes, kind="stable"), groups
 
 

@@ -8,6 +8,7 @@ each to the grid point nearest to  w_j - Σ_{k>j} e_k C_kj / C_jj.  This is Baba
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,23 +52,43 @@ def round_columns(
 
     `spread` (N, N) is in the same units. Only what lies below its diagonal is used.
     """
-    ahead = torch.from_numpy(np.ascontiguousarray(values.T))  # (N, M): columns lie together
-    ahead = ahead.clone()
-    matrix = torch.from_numpy(spread)
+    rounded, (targets,) = round_together([values], [spread], torch.round)
+    return np.ascontiguousarray(rounded.numpy().T), targets
+
+
+def round_together(
+    values: Sequence[NDArray[np.float32]],
+    spreads: Sequence[NDArray[np.float32]],
+    nearest: Callable[[Tensor], Tensor],
+) -> tuple[Tensor, list[NDArray[np.float32]]]:
+    """Round matrices (M_i, N) of equally many columns side by side, as `round_columns` does each.
+
+    `nearest` maps one column's targets (Σ M_i,) to what they are rounded to. Returns all rounded columns (N, Σ M_i),
+    and the targets (M_i, N) of each.
+    """
+    ahead = torch.cat([torch.from_numpy(np.ascontiguousarray(each.T)) for each in values], 1)  # columns lie together
+    matrices = [torch.from_numpy(spread) for spread in spreads]
+    ends = np.cumsum([len(each) for each in values]).tolist()
+    parts = [slice(end - len(each), end) for each, end in zip(values, ends, strict=True)]
     targets, rounded = torch.empty_like(ahead), torch.empty_like(ahead)
     for end in range(len(ahead), 0, -_BLOCK):
         start = max(0, end - _BLOCK)
-        errors = _round_block(ahead[start:end], matrix[start:end, start:end], rounded[start:end])
+        blocks = [matrix[start:end, start:end] for matrix in matrices]
+        errors = _round_block(ahead[start:end], blocks, parts, nearest, rounded[start:end])
         targets[start:end] = ahead[start:end]
-        ahead[:start] += matrix[start:end, :start].T @ errors
-    return np.ascontiguousarray(rounded.numpy().T), np.ascontiguousarray(targets.numpy().T)
+        for matrix, part in zip(matrices, parts, strict=True):
+            ahead[:start, part] += matrix[start:end, :start].T @ errors[:, part]
+    return rounded, [np.ascontiguousarray(targets[:, part].numpy().T) for part in parts]
 
 
-def _round_block(ahead: Tensor, spread: Tensor, rounded: Tensor) -> Tensor:
-    """Round the columns of one block (n, M) in place, the last first; returns their errors (n, M)."""
+def _round_block(
+    ahead: Tensor, spreads: list[Tensor], parts: list[slice], nearest: Callable[[Tensor], Tensor], rounded: Tensor
+) -> Tensor:
+    """Round the columns of one block (n, Σ M_i) in place, the last first; returns their errors (n, Σ M_i)."""
     errors = torch.empty_like(ahead)
     for column in range(len(ahead) - 1, -1, -1):
-        torch.round(ahead[column], out=rounded[column])
+        rounded[column] = nearest(ahead[column])
         torch.sub(rounded[column], ahead[column], out=errors[column])
-        ahead[:column].addr_(spread[column, :column], errors[column])
+        for spread, part in zip(spreads, parts, strict=True):
+            ahead[:column, part].addr_(spread[column, :column], errors[column, part])
     return errors

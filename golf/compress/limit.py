@@ -7,8 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from golf.compress.codec import Coded, Prepared, conditional_parts
+from golf.compress.codec import Prepared
 from golf.compress.conditional import Histogram, fits
+from golf.compress.integers import Coded
+from golf.compress.payloads import conditional_parts
 
 # Halvings of the interval that holds the water level: to the last bit of a float64.
 _HALVINGS = 60

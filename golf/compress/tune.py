@@ -4,7 +4,8 @@ Rounding, however careful, treats matrices one by one, and the loss as quadratic
 held against the float one on TRAINING text: minimise  KL(float ‖ packed) + λ · bits  over the targets that symbols are
 rounded from, with gradients passed straight through the rounding (arXiv:1308.3432), λ being the price of a bit at the
 global step. In scaled coordinates every target minds a change equally, so one learning rate serves all. Gains and other
-small tensors are tuned along; steps and factors stay.
+small tensors are tuned along; steps and factors stay. Symbols are plain integers: those of a trellis's path change
+several at a time, which drowns what single ones learn (docs/log.md).
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from golf.compress.allocate import bit_price
-from golf.compress.codec import Prepared, Tuned, targets_at
+from golf.compress.codec import Prepared, Tuned, targets_of
 from golf.compress.factorize import Factors, LowRank, reconstruct
+from golf.compress.integers import Weights
 from golf.errors import Diverged
 from golf.model import Transformer
 from golf.parallel import in_order
@@ -58,10 +60,12 @@ def tune(
 ) -> Tuning:
     """Tune what `prepared` packs to at the global step `scale` on `count` batches of windows (B, T+1) int64.
 
-    `model` is the float model and stays as it is. Raises Diverged where the packed model's predictions are not finite.
+    `model` is the float model and stays as it is; `prepared` must not be for a trellis. Raises Diverged where the
+    packed model's predictions are not finite.
     """
     device = model.embedding.weight.device
-    matrices = [_Matrix(each, scale, low_rank, device) for each in prepared]
+    found = targets_of(prepared, scale, low_rank=low_rank)
+    matrices = [_Matrix(each, scale, *parts, device) for each, parts in zip(prepared, found, strict=True)]
     packed = copy.deepcopy(model)
     parameters = dict(packed.named_parameters())
     small = {name: p for name, p in parameters.items() if p.ndim != 2}
@@ -111,8 +115,9 @@ def _descend(model: Transformer, packed: Transformer, inputs: Tensor) -> float:
 class _Matrix:
     """One matrix as a function of its targets (M, N), in units of its steps."""
 
-    def __init__(self, given: Prepared, scale: float, low_rank: LowRank, device: torch.device) -> None:
-        factors, targets = targets_at(given, scale, low_rank=low_rank)
+    def __init__(
+        self, given: Prepared, scale: float, factors: Factors, targets: Weights | None, device: torch.device
+    ) -> None:
         self.name, self._factors = given.name, factors
         self._steps = torch.from_numpy(given.steps.relative()).mul_(given.base * scale).to(device)
         self._offset = _product(factors, device)

@@ -67,9 +67,10 @@ class NuMuon(torch.optim.Optimizer):
         `exact` takes the directions from an SVD: slow, the oracle of the fast path, which follows them with a
         warm-started subspace iteration. `ns_coefficients` are those of every Newton-Schulz step at full rank, as in
         torch.optim.Muon; None takes Polar Express, whose steps differ. `dtype` is that of the products, as in
-        torch.optim.Muon bfloat16 by default; factorizations are made in float32. With a `process_group`, whose processes must hold the same parameters and
-        gradients, each computes a share of the directions and gets the others'. `error_if_nonfinite` makes `step`
-        raise FloatingPointError naming the parameter, on CUDA in a later step, so that no step waits for the device.
+        torch.optim.Muon bfloat16 by default; factorizations are made in float32. With a `process_group`, whose
+        processes must hold the same parameters and gradients, each computes a share of the directions and gets the
+        others'. `error_if_nonfinite` makes `step` raise FloatingPointError naming the parameter, on CUDA in a later
+        step, so that no step waits for the device.
         """
         for name, value, upper in (
             ("lr", lr, math.inf),

@@ -259,6 +259,10 @@ class Pack(Section):
     low_rank: Literal["auto", "off", "only"] = Field(
         "auto", description="left/right factors where they pay, never, or without a residual"
     )
+    quantizer: Literal["auto", "trellis", "uniform"] = Field(
+        "auto",
+        description="the best path through a trellis; plain rounding, which alone can be tuned; or the better one",
+    )
     coder: Literal["best", "zstd"] = Field("best", description="smallest of ANS and zstd, or zstd alone")
 
 

@@ -5,7 +5,7 @@ from golf.data.bpe import train_sentencepiece
 from golf.data.corpus import documents, whole_text
 from golf.data.prepare import TokenSet, evaluation_tokens, prepare, text_accounting, text_tokens
 from golf.data.shards import TokenStream, check_tokens, open_shard, shard_length, write_shard
-from golf.data.shardset import make_shards, train_tokenizer
+from golf.data.shardset import make_shards, refuse_shards, train_tokenizer
 from golf.data.textfiles import Document
 from golf.data.tokenizer import (
     Accounting,
@@ -34,6 +34,7 @@ __all__ = [
     "make_shards",
     "open_shard",
     "prepare",
+    "refuse_shards",
     "shard_length",
     "text_accounting",
     "text_tokens",

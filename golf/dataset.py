@@ -11,6 +11,7 @@ import numpy as np
 
 from golf import durable
 from golf.data import (
+    TOKENIZER_FILE,
     Accounting,
     ByteTokenizer,
     Tokenizer,
@@ -27,7 +28,6 @@ from golf.interrupt import StopFlag
 from golf.observer import Observer
 from golf.results import DatasetInfo, PreparedDataset, ShardEntry, SplitEntry
 
-TOKENIZER_FILE = "tokenizer.model"
 # Tokens looked at in one go: 32 MB.
 _BLOCK = 16_000_000
 _STOPPED = "stopped while writing shards; none is kept"

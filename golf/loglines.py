@@ -68,6 +68,11 @@ class LogFacts:
     """by name of the stage"""
 
     @property
+    def known(self) -> bool:
+        """Whether it says anything of a training."""
+        return bool(self.steps) or self.val_bpb is not None
+
+    @property
     def total_bytes(self) -> int | None:
         """The submission's size."""
         return self.sizes.get("total submission size")

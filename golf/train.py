@@ -148,6 +148,8 @@ def _steps(session: Session, stop: StopFlag, observer: Observer) -> Prediction |
         session.step, session.elapsed = session.step + 1, clock.elapsed
         if session.processes.count == 1:
             session.agreed_elapsed, session.agreed_stop = session.elapsed, stop.stopped()
+        done = session.step >= _last_step(session)
+        looks = looks or done  # a slow step may be the last although another one was foreseen
         speaks = looks or session.step % section.log_every == 0 or clock.is_first(session.step)
         if speaks and session.processes.first:
             record = _record(session, clock, figures)
@@ -158,7 +160,6 @@ def _steps(session: Session, stop: StopFlag, observer: Observer) -> Prediction |
             append_metrics(session.run.metrics, record)
             observer.record(record | sized | {"cap": session.recipe.budget.cap})
             clock.restart(session.step)
-        done = session.step >= _last_step(session)
         due = done or session.agreed_stop or session.step % section.checkpoint_every == 0
         if due and session.processes.first:
             session.save()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from golf import durable
 from golf.data import (
+    TOKENIZER_FILE,
     Accounting,
     ByteTokenizer,
     Tokenizer,
@@ -17,6 +19,7 @@ from golf.data import (
     load_tokenizer,
     make_shards,
     open_shard,
+    refuse_shards,
     train_tokenizer,
 )
 from golf.data.tokenizer import BOS_ID
@@ -25,10 +28,9 @@ from golf.interrupt import StopFlag
 from golf.observer import Observer
 from golf.results import DatasetInfo, PreparedDataset, ShardEntry, SplitEntry
 
-TOKENIZER_FILE = "tokenizer.model"
 # Tokens looked at in one go: 32 MB.
 _BLOCK = 16_000_000
-_STOPPED = "stopped while writing shards; those that are complete are kept, delete them before another attempt"
+_STOPPED = "stopped while writing shards; none is kept"
 
 
 def prepare_dataset(
@@ -46,14 +48,13 @@ def prepare_dataset(
     """Tokenise `sources` (text, folders, .jsonl, .parquet) into `out`.
 
     `tokenizer` is "bytes", "sp:N" (trained on the training split) or the path of a SentencePiece model, which is put
-    beside the shards. Raises UsageError, DataError, DamagedFile, Interrupted.
+    beside the shards. Raises UsageError, DataError, DamagedFile, Interrupted; nothing of it is then left in `out`.
     """
     began = time.monotonic()
+    refuse_shards(out, name)
     durable.sweep(out)
     observer.stage("tokenizer", 0.0)
     chosen = _tokenizer(tokenizer, sources, text_field, val_fraction)
-    if chosen.serialized:
-        durable.write_bytes(out / TOKENIZER_FILE, chosen.serialized)
     encoding = time.monotonic()
 
     def step(done: Accounting) -> None:
@@ -62,16 +63,17 @@ def prepare_dataset(
         speed = done.text_bytes / 1e6 / seconds
         observer.stage(f"encode {done.text_bytes / 1e6:,.0f} MB, {done.tokens:,} tokens, {speed:.1f} MB/s", 0.0)
 
-    made = make_shards(
-        sources,
-        chosen,
-        out=out,
-        name=name,
-        text_field=text_field,
-        val_fraction=val_fraction,
-        workers=workers,
-        step=step,
-    )
+    with durable.none_if_empty(out), _tokenizer_beside(out, chosen):
+        made = make_shards(
+            sources,
+            chosen,
+            out=out,
+            name=name,
+            text_field=text_field,
+            val_fraction=val_fraction,
+            workers=workers,
+            step=step,
+        )
     splits = {
         split: SplitEntry(
             files=len(made.files[split]),
@@ -91,6 +93,26 @@ def prepare_dataset(
         seconds=round(time.monotonic() - began, 3),
         encode_seconds=round(time.monotonic() - encoding, 3),
     )
+
+
+@contextmanager
+def _tokenizer_beside(out: Path, tokenizer: Tokenizer) -> Iterator[None]:
+    """The tokenizer's file in `out` while its shards are made, and behind that if they are.
+
+    UsageError where another one is there: the shards beside it would be gibberish from then on.
+    """
+    path = out / TOKENIZER_FILE
+    there = path.exists()
+    if there and path.read_bytes() != tokenizer.serialized:
+        raise UsageError(f"{path} is another tokenizer; name another --out")
+    if not there and tokenizer.serialized:
+        durable.write_bytes(path, tokenizer.serialized)
+    try:
+        yield
+    except BaseException:
+        if not there:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def dataset_info(folder: Path, *, tokenizer: Path | None, check: Callable[[], None]) -> DatasetInfo:

@@ -10,7 +10,8 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from golf.errors import EnvironmentFailure
@@ -75,6 +76,21 @@ def sweep(folder: Path) -> list[Path]:
             continue
         swept.append(stray)
     return swept
+
+
+@contextmanager
+def none_if_empty(folder: Path) -> Iterator[None]:
+    """Where the body, however it ends, leaves nothing in `folder`, which is not there yet, the folder is gone again.
+
+    So are the folders above it that the body made. A folder that was there before stays.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    finally:
+        for place in missing:  # the innermost first; a folder with anything in it refuses
+            with suppress(OSError):
+                place.rmdir()
 
 
 def is_alive(pid: int) -> bool:

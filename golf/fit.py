@@ -13,12 +13,10 @@ from golf.compress.allocate import ENDLESS, Solution, finest_scale, is_full, lea
 from golf.compress.tune import tune
 from golf.draft import Draft, Packed
 from golf.errors import CapError
+from golf.pace import tuning_batches, tuning_tokens
 from golf.parallel import in_order
-from golf.source import LOOKS, TUNING, Source
+from golf.source import LOOK_BATCH, LOOK_TOKENS, LOOKS, Source
 
-# Windows of TRAINING text on which packs are compared with the float model.
-_LOOK_TOKENS = 16_384
-_LOOK_BATCH = 2048
 # Halvings of the step beyond the one whose predicted gap is small enough, until the measured gap is so too.
 _MOST_REFINEMENTS = 8
 # Tuning takes bits away; it starts from a pack that is this much over the room, and then about fills it.
@@ -50,17 +48,21 @@ def fit(draft: Draft, source: Source, *, room: int) -> Fit:
     # without a cap that binds, the gap is small already
     if not found.solution.binding or not _tuning_pays(section.tune_tokens, found.gap, draft.weights):
         return found
-    if section.quantizer == "trellis":
+    if section.quantizer == "trellis" or not source.allowance.fits("looks"):
         return found
     plain = found
     if section.quantizer == "auto":
         plain = _with_or_without_factors(on_plain_integers(draft), source, room)
-    tuned = _tuned(plain.draft, source, plain.solution, room)
+    rounded = min(found, plain, key=lambda each: each.gap)
+    tokens = tuning_tokens(source, plain.draft.prepared, plain.solution.scale)
+    if not tokens or not _tuning_pays(tokens, rounded.gap, draft.weights):
+        return rounded
+    tuned = _tuned(plain.draft, source, plain.solution, room, tokens)
     refitted = refit(tuned, room=room, scale=plain.solution.scale)
-    gap, rounded_gap = training_gap(tuned, refitted.packed, source), min(found.gap, plain.gap)
-    if gap < rounded_gap:
-        return Fit(tuned, refitted, gap, rounded_gap)
-    return replace(min(found, plain, key=lambda each: each.gap), rounded_gap=rounded_gap)
+    gap = training_gap(tuned, refitted.packed, source)
+    if gap < rounded.gap:
+        return Fit(tuned, refitted, gap, rounded.gap)
+    return replace(rounded, rounded_gap=rounded.gap)
 
 
 def refit(draft: Draft, *, room: int, scale: float) -> Solution[Packed]:
@@ -84,8 +86,9 @@ def training_gap(draft: Draft, packed: Packed, source: Source) -> float:
     def difference(window: Tensor) -> float:
         return float(rebuilt.loss(window) - source.model.loss(window))
 
-    windows = source.windows(_LOOK_TOKENS, batch_tokens=_LOOK_BATCH, purpose=LOOKS)
-    return statistics.fmean(in_order(difference, windows, device=source.device))
+    windows = source.windows(LOOK_TOKENS, batch_tokens=LOOK_BATCH, purpose=LOOKS)
+    with source.allowance.using("looks"):
+        return statistics.fmean(in_order(difference, windows, device=source.device))
 
 
 def smallest_size(draft: Draft) -> int:
@@ -102,7 +105,9 @@ def _with_or_without_factors(draft: Draft, source: Source, room: int) -> Fit:
     """The better of two packs by rounding alone: with the factors that should pay, and with none."""
     solution, gap = _finest(draft, source, room)
     found = Fit(draft, solution, gap, None)
-    if source.recipe.pack.low_rank != "auto" or not any(matrix.factors.rank for matrix in solution.packed.coded):
+    section = source.recipe.pack
+    chosen = section.low_rank == "auto" and any(matrix.factors.rank for matrix in solution.packed.coded)
+    if not chosen or not source.allowance.fits("looks", "looks"):
         return found
     plain = replace(draft, prepared=[replace(p, rank=0) for p in draft.prepared])
     plain_solution, plain_gap = _finest(plain, source, room)
@@ -118,7 +123,7 @@ def _finest(draft: Draft, source: Source, room: int) -> tuple[Solution[Packed], 
     gap = training_gap(draft, found.packed, source)
     for _ in range(_MOST_REFINEMENTS):
         # The prediction knows curvature only. A model that is still far from its optimum also has slopes.
-        if found.binding or finest == least or gap <= target:
+        if found.binding or finest == least or gap <= target or not source.allowance.fits("looks"):
             break
         finest = max(finest / 2, least)
         found = _solve(draft, room, finest)
@@ -141,17 +146,16 @@ def _tuning_pays(tokens: int, gap: float, weights: int) -> bool:
     return tokens * gap >= _LEAST_SIGNAL * weights
 
 
-def _tuned(draft: Draft, source: Source, solution: Solution[Packed], room: int) -> Draft:
-    """`draft` with targets and small tensors tuned at about the step of `solution`."""
+def _tuned(draft: Draft, source: Source, solution: Solution[Packed], room: int, tokens: int) -> Draft:
+    """`draft` with targets and small tensors tuned on `tokens` tokens at about the step of `solution`."""
     section = source.recipe.pack
-    sizes = {"tokens": section.tune_tokens, "batch_tokens": section.tune_batch_tokens}
     # a bit a weight is a doubling of the step
     scale = solution.scale * 2.0 ** (-8 * (_TUNING_EXCESS - 1) * room / draft.weights)
     tuning = tune(
         source.model,
         draft.prepared,
-        source.windows(sizes["tokens"], batch_tokens=sizes["batch_tokens"], purpose=TUNING),
-        count=source.count(sizes["tokens"], batch_tokens=sizes["batch_tokens"]),
+        tuning_batches(source, tokens),
+        count=source.count(tokens, batch_tokens=section.tune_batch_tokens),
         scale=scale,
         low_rank=section.low_rank,
         step=lambda share: source.observer.stage("tune", share),

@@ -6,6 +6,7 @@ import pickle
 import warnings
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -34,7 +35,7 @@ def import_weights(
     A .pt file is read through torch's weights_only, so no code in it runs; others are safetensors. Raises UsageError
     naming every key that does not fit the recipe's model, DamagedFile for a file that is neither.
     """
-    state = _read(path)
+    theirs = _read(path)
     data = prepare(
         recipe.data,
         recipe.tokenizer,
@@ -43,7 +44,7 @@ def import_weights(
         stop=partial(stop.raise_if_stopped, _STOPPED),
     )
     try:
-        weights = from_contest(state, recipe.model, data.tokenizer.vocab_size)
+        weights = from_contest(theirs, recipe.model, data.tokenizer.vocab_size)
     except UsageError as error:
         raise UsageError(f"{path} does not fit the recipe: {error}") from None
     for name, weight in weights.items():
@@ -53,22 +54,30 @@ def import_weights(
     model.load_state_dict(weights)
     tensors = {f"model.{name}": tensor for name, tensor in weights.items()}
     tensors["tokenizer"] = torch.frombuffer(bytearray(data.tokenizer.serialized or b"\0"), dtype=torch.uint8)
-    durable.write_text(run.recipe, recipe_to_toml(recipe))
-    save_checkpoint(
-        run.checkpoint,
-        tensors,
-        {
-            "step": recipe.train.steps,
-            "elapsed": 0.0,
-            "recipe": recipe.model_dump(mode="json"),
-            "tokenizer_kind": data.tokenizer.kind,
-            "text": data.fingerprint,
-            "vocab_size": data.tokenizer.vocab_size,
-            "threads": torch.get_num_threads(),
-            "device": "cpu",
-        },
-    )
+    state = {
+        "step": recipe.train.steps,
+        "elapsed": 0.0,
+        "recipe": recipe.model_dump(mode="json"),
+        "tokenizer_kind": data.tokenizer.kind,
+        "text": data.fingerprint,
+        "vocab_size": data.tokenizer.vocab_size,
+        "threads": torch.get_num_threads(),
+        "device": "cpu",
+    }
+    _write(run, recipe, tensors, state)
     return Imported(run.folder, sum(weight.numel() for weight in weights.values()), len(weights))
+
+
+def _write(run: Run, recipe: Recipe, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """The run's checkpoint and recipe; a failure leaves neither where there was none."""
+    new = not run.checkpoint.exists()
+    save_checkpoint(run.checkpoint, tensors, state)
+    try:
+        durable.write_text(run.recipe, recipe_to_toml(recipe))
+    except BaseException:
+        if new:
+            run.checkpoint.unlink(missing_ok=True)
+        raise
 
 
 def _read(path: Path) -> dict[str, Tensor]:

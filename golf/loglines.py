@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,8 @@ _SIZE = re.compile(
 )
 _FINAL = re.compile(r"\s*(?:\w{1,60}_exact|quantized\w{0,60})\b")
 _SEED = re.compile(r"\bseed\s?[:=]\s?(\d{1,12})\b", re.IGNORECASE)
+# What a pack's clock counts behind the training and before the evaluation.
+CLOCK_STAGES = ("calibration", "tuning", "looks", "packing")
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
@@ -46,8 +48,8 @@ def final_line(*, loss: float, bpb: float, seconds: float) -> str:
     return f"final_golf_roundtrip_exact val_loss:{loss:.8f} val_bpb:{bpb:.8f} eval_time:{1000 * seconds:.0f}ms"
 
 
-def clock_line(seconds: dict[str, float]) -> str:
-    """Seconds of each stage outside the training steps."""
+def clock_line(seconds: Mapping[str, float]) -> str:
+    """Seconds of each stage behind the training: those of a pack's clock, named as they are counted."""
     return "clock " + " ".join(f"{name.replace(' ', '_')}_time:{1000 * each:.0f}ms" for name, each in seconds.items())
 
 
@@ -66,6 +68,11 @@ class LogFacts:
     """by serialized model, code size, total submission size; the last line of each counts"""
     stages: dict[str, float] = field(default_factory=dict)
     """by name of the stage"""
+
+    @property
+    def known(self) -> bool:
+        """Whether it says anything of a training."""
+        return bool(self.steps) or self.val_bpb is not None
 
     @property
     def total_bytes(self) -> int | None:

@@ -23,9 +23,10 @@ from golf.fit import Fit, fit, refit
 from golf.interrupt import StopFlag
 from golf.ledger import artifact_ledger
 from golf.observer import Observer
+from golf.pace import calibration_tokens, on_the_clock
 from golf.rebuild import rebuild
 from golf.recipe import Recipe, change_recipe
-from golf.results import FactorsEntry, PackResult, RateLedger
+from golf.results import ClockLedger, FactorsEntry, PackResult, RateLedger
 from golf.runs import Run
 from golf.source import Source, load_source
 
@@ -48,17 +49,19 @@ def pack(
 ) -> PackResult:
     """Write the best artifact of `run`'s newest checkpoint whose size + code stays within `cap` bytes to `out`.
 
+    Where budget.clock is "calibration" and the training left too little time, calibration and tuning read less text.
     `cap` and `code_bytes` default to the recipe's, over which `settings` (section.key=value) are laid; code that ships
-    the recipe is a function of it. Raises CapError, with the smallest reachable size, when the cap is out of reach;
-    then and on every other failure a file at `out` stays as it was.
+    the recipe is a function of it. Raises CapError, with the smallest reachable size, when the cap is out of reach, and
+    UsageError where the clock leaves no time at all; then and on every other failure a file at `out` stays as it was.
     """
     clock = Stages()
     given = {"cap": cap, "code_bytes": None if callable(code_bytes) else code_bytes}
     source = load_source(run, cache=cache, device=device, stop=stop, observer=observer, budget=given, settings=settings)
     if callable(code_bytes):
         source = _with_code(source, code_bytes)
+    source = on_the_clock(source)
     clock.done("load")
-    prepared = source.prepared()
+    prepared = source.prepared(calibration_tokens(source))
     clock.done("calibrate")
     float_score = source.score(source.model)
     clock.done("measure float")
@@ -91,7 +94,34 @@ def pack(
         rate=_rate_ledger(fitted.draft, solution, predicted),
         probes=solution.probes,
         seconds=clock.seconds,
+        clock=_clock_ledger(source, clock.seconds),
         ledger=ledger,
+    )
+
+
+def _clock_ledger(source: Source, stages: dict[str, float]) -> ClockLedger:
+    """The run's seconds by what they went to, from those of the pack's stages; a note where they are too many."""
+    limit, clock = source.recipe.train.max_seconds, source.recipe.budget.clock
+    spent = {use: round(seconds, 3) for use, seconds in source.allowance.spent.items()}
+    evaluation = sum(seconds for stage, seconds in stages.items() if stage.startswith("measure"))
+    training = None if source.trained is None else round(source.trained, 3)
+    reading = sum(spent.values()) if clock == "calibration" else 0.0
+    counted = None if training is None else round(training + reading, 3)
+    within = None if counted is None or limit is None else counted <= limit
+    if within is False and reading:
+        source.observer.note(
+            f"training text was read for {counted:.1f} s, more than train.max_seconds = {limit:g}: this machine was "
+            "slower than it promised; pack again when it is idle"
+        )
+    return ClockLedger(
+        training=training,
+        **spent,
+        packing=round(sum(stages.values()) - sum(spent.values()) - evaluation, 3),
+        evaluation=round(evaluation, 3),
+        clock=clock,
+        counted=counted,
+        max_seconds=limit,
+        within=within,
     )
 
 

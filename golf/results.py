@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 TENSOR_PARTS = ("left", "right", "residual", "scales")
 
@@ -47,6 +47,8 @@ class TrainResult:
     val_tokens: int
     val_bytes: int
     seconds: float
+    reserved_seconds: float
+    """of train.max_seconds, left to packing"""
     predicted_bytes: int
     weights_sha256: str
 
@@ -191,6 +193,29 @@ class RateLedger:
 
 
 @dataclass(frozen=True)
+class ClockLedger:
+    """Where the seconds of a run went. Training text is read in the first four, and nowhere else.
+
+    `clock` is the recipe's budget.clock: what of it counts against `max_seconds`.
+    """
+
+    training: float | None
+    """None for imported weights"""
+    calibration: float
+    tuning: float
+    looks: float
+    packing: float
+    """all else but measuring: reading, decomposing, solving, writing"""
+    evaluation: float
+    """measuring the float and the packed model on the validation text"""
+    clock: Literal["training", "calibration"]
+    counted: float | None
+    max_seconds: float | None
+    within: bool | None
+    """None where there is no limit, or the training's time is not known"""
+
+
+@dataclass(frozen=True)
 class PackResult:
     """A written artifact, measured as re-read from disk."""
 
@@ -214,6 +239,7 @@ class PackResult:
     rate: RateLedger
     probes: int
     seconds: dict[str, float]
+    clock: ClockLedger
     ledger: Ledger
 
 

@@ -128,9 +128,15 @@ def is_other_run(run: Run, recipe: Recipe) -> bool:
 def lock(run: Run) -> Iterator[None]:
     """Hold the run's folder, made if missing, against other processes; sweep what a killed one left in it.
 
-    Raises UsageError naming pid and host of the process that holds it. The kernel drops the lock of a process that
-    dies, so that no lock ever has to be removed by hand.
+    A folder that was made and in which nothing was written is gone afterwards. Raises UsageError naming pid and host of
+    the process that holds it. The kernel drops the lock of a process that dies, so that no lock ever has to be removed
+    by hand.
     """
+    with durable.none_if_empty(run.folder):
+        yield from _locked(run, made=not run.folder.exists())
+
+
+def _locked(run: Run, *, made: bool) -> Iterator[None]:
     owner = run.folder / ".lock.owner"
     held = FileLock(run.folder / ".lock", timeout=0)
     try:
@@ -149,6 +155,9 @@ def lock(run: Run) -> Iterator[None]:
     finally:
         with suppress(OSError):
             owner.unlink(missing_ok=True)
+            if made and [path.name for path in run.folder.iterdir()] == [".lock"]:
+                # still held: whoever has it open already sees that it is gone, and leaves
+                (run.folder / ".lock").unlink()
         held.release()
 
 

@@ -12,8 +12,16 @@ from numpy.typing import NDArray
 
 from golf.artifact import open_artifact
 from golf.checkpoint import load_checkpoint
-from golf.data import Accounting, evaluation_tokens, load_tokenizer, text_accounting, text_tokens
-from golf.errors import DamagedCheckpoint, DataError, EnvironmentFailure, UsageError
+from golf.data import (
+    Accounting,
+    evaluation_tokens,
+    holds_shards,
+    load_tokenizer,
+    refuse_other_tokenizer,
+    text_accounting,
+    text_tokens,
+)
+from golf.errors import DamagedCheckpoint, DataError, UsageError
 from golf.evaluate import evaluate
 from golf.interrupt import StopFlag
 from golf.model import BOS_ID, Transformer
@@ -48,7 +56,8 @@ def score(
     """
     began, check = time.monotonic(), partial(stop.raise_if_stopped, _STOPPED)
     loaded = _load(path)
-    _refuse_other_tokenizer(loaded, data)
+    if data is not None and holds_shards(data):
+        refuse_other_tokenizer(data, loaded.tokenizer)
     text, name, counted = _text(loaded, data, tokens, check)
     length = window or loaded.recipe.train.sequence_length
     if stride is not None and stride > length:
@@ -85,19 +94,6 @@ def score(
     )
 
 
-def _refuse_other_tokenizer(loaded: Rebuilt, data: Path | None) -> None:
-    """Shards say nothing of their tokenizer; golf data prepare puts it beside them, and another one's are gibberish."""
-    if data is None or not (data.suffix == ".bin" or (data.is_dir() and any(data.glob("*.bin")))):
-        return
-    beside = (data if data.is_dir() else data.parent) / "tokenizer.model"
-    try:
-        theirs = beside.read_bytes() if beside.is_file() else loaded.tokenizer.serialized
-    except OSError as error:
-        raise EnvironmentFailure(f"cannot read {beside}: {error.strerror or error}") from error
-    if theirs != loaded.tokenizer.serialized:
-        raise UsageError(f"{data} holds tokens of another tokenizer than the model's: {beside}")
-
-
 def _load(path: Path) -> Rebuilt:
     """The model, tokenizer and recipe of an artifact or of a checkpoint; weights are the average where there is one."""
     if path.is_dir():
@@ -128,7 +124,7 @@ def _text(
 ) -> tuple[NDArray[np.uint16], str, Accounting | None]:
     """Tokens to score, what they are called, and their bytes against the text's."""
     section, limit = loaded.recipe.data, tokens or _ALL
-    if data is not None and data.is_dir() and any(data.glob("*.bin")):
+    if data is not None and data.is_dir() and holds_shards(data):
         section, data = Data(source="shards", path=str(data)), None
     if data is None:
         name = section.path or "this Python's standard library"

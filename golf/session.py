@@ -37,6 +37,8 @@ class Session:
     elapsed: float = 0.0
     average: dict[str, Tensor] = field(default_factory=dict)
     """exponential moving averages of the weights by name; empty where train.ema is 0"""
+    reserved: float = 0.0
+    """seconds of train.max_seconds left to packing: the first process's, which all have from the first step on"""
     agreed_elapsed: float = 0.0
     """`elapsed` of the first process before the last step: what all processes reckon the schedule with"""
     agreed_stop: bool = False
@@ -53,8 +55,9 @@ class Session:
         rank = self.optimizers.schedule(multiplier, self.step, steps)
         loss = self._backward(loss_of, batch)
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        told = [loss, float(stopping), self.elapsed if self.processes.first else 0.0]
-        loss, stops, self.agreed_elapsed = self.processes.add_up(gradients, told)
+        first = float(self.processes.first)
+        told = [loss, float(stopping), first * self.elapsed, first * self.reserved]
+        loss, stops, self.agreed_elapsed, self.reserved = self.processes.add_up(gradients, told)
         self.agreed_stop = stops > 0
         norm = torch.nn.utils.get_total_norm(gradients)
         if not np.isfinite(loss) or not bool(torch.isfinite(norm)):
@@ -131,7 +134,7 @@ class Session:
         self.average = {k: v.to(self.device) for k, v in _part(checkpoint.tensors, "average.").items()}
         self.optimizers.restore(_part(checkpoint.tensors, "optimizer."))
         self.step, self.elapsed = int(checkpoint.state["step"]), float(checkpoint.state["elapsed"])
-        self.agreed_elapsed = self.elapsed
+        self.agreed_elapsed, self.reserved = self.elapsed, float(checkpoint.state.get("reserved", 0.0))
         notes = [note, self._other_arithmetic(checkpoint.state)]
         return "; ".join(each for each in notes if each) or None
 
@@ -149,6 +152,7 @@ class Session:
         return {
             "step": self.step,
             "elapsed": self.elapsed,
+            "reserved": self.reserved,
             "recipe": self.recipe.model_dump(mode="json"),
             "tokenizer_kind": self.data.tokenizer.kind,
             "text": self.data.fingerprint,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from golf.allowance import Allowance
 from golf.checkpoint import load_latest
+from golf.clock import steps_within
 from golf.compress.codec import Prepared, prepare_matrix
-from golf.compress.sensitivity import measure
+from golf.compress.sensitivity import Sensitivity, measure
 from golf.compress.trellis import STATES
 from golf.data import Batches, TokenSet, prepare
 from golf.draft import as_weights
@@ -29,7 +32,9 @@ _STOPPED = "stopped while packing; no artifact was written"
 # What a training leaves for packing, beside the weights.
 _STATE = {"recipe", "step", "text"}
 # Tokens of one backward pass of the calibration.
-_CALIBRATION_BATCH = 4096
+CALIBRATION_BATCH = 4096
+# A look: windows of TRAINING text on which packs are compared with the float model, so many at once.
+LOOK_TOKENS, LOOK_BATCH = 16_384, 2048
 # Added to the recipe's seed: calibration, tuning and looks take their windows elsewhere than training, and each other.
 CALIBRATION, TUNING, LOOKS = 1, 2, 3
 
@@ -44,33 +49,68 @@ class Source:
     device: torch.device
     observer: Observer
     check: Callable[[], None]
+    trained: float | None = None
+    """seconds of the training; None where nobody knows"""
+    allowance: Allowance = field(default_factory=Allowance)
+    """seconds for which training text may still be read"""
 
     def windows(self, tokens: int, *, batch_tokens: int, purpose: int) -> Iterator[Tensor]:
         """Batches of windows (B, T+1) int64 of TRAINING text, about `tokens` targets in all, at least one batch."""
         T = self.recipe.train.sequence_length
-        batch_tokens = max(1, min(batch_tokens, tokens) // T) * T
         batches = Batches(
-            self.data.train, batch_tokens=batch_tokens, sequence_length=T, seed=self.recipe.seed + purpose
+            self.data.train,
+            batch_tokens=self.batch_size(tokens, batch_tokens=batch_tokens),
+            sequence_length=T,
+            seed=self.recipe.seed + purpose,
         )
         for index in range(self.count(tokens, batch_tokens=batch_tokens)):
             self.check()
             yield torch.from_numpy(batches.batch(index)).to(self.device)
 
+    def in_time(self, windows: Iterator[Tensor], use: str) -> Iterator[Tensor]:
+        """`windows` until another one of them and a look would not end in time; what is done with them is a `use`."""
+        for window in windows:
+            yield window
+            if not self.allowance.fits(use, "looks"):
+                break
+
+    def noise(self, count: int, *, batch_tokens: int) -> Iterator[Tensor]:
+        """`count` batches of windows (B, T+1) int64 of random tokens, which take as long as text."""
+        T, generator = self.recipe.train.sequence_length, torch.Generator().manual_seed(self.recipe.seed)
+        rows = self.batch_size(batch_tokens, batch_tokens=batch_tokens) // T
+        for _ in range(count):
+            self.check()
+            yield torch.randint(self.model.vocab_size, (rows, T + 1), generator=generator).to(self.device)
+
+    def batch_size(self, tokens: int, *, batch_tokens: int) -> int:
+        """Tokens of one batch that `windows` yields: whole windows."""
+        T = self.recipe.train.sequence_length
+        return max(1, min(batch_tokens, tokens) // T) * T
+
     def count(self, tokens: int, *, batch_tokens: int) -> int:
         """Number of batches that `windows` yields."""
-        T = self.recipe.train.sequence_length
-        return max(1, tokens // (max(1, min(batch_tokens, tokens) // T) * T))
+        return max(1, tokens // self.batch_size(tokens, batch_tokens=batch_tokens))
 
-    def prepared(self) -> list[Prepared]:
-        """Every matrix scaled by the steps that follow from its sensitivity, which is measured on training text."""
+    def prepared(self, calibration_tokens: int | None = None) -> list[Prepared]:
+        """Every matrix scaled by the steps that follow from its sensitivity, which is measured on training text.
+
+        On as many tokens as the recipe says, or `calibration_tokens`.
+        """
+        windows = self._calibration(calibration_tokens or self.recipe.pack.calibration_tokens)
+        with self.allowance.using("calibration"):
+            sensitivities = self.sensitivities(self.in_time(windows, "calibration"))
+        return self.prepared_for(sensitivities)
+
+    def sensitivities(self, windows: Iterable[Tensor]) -> dict[str, Sensitivity]:
+        """How much the loss on batches of `windows` (B, T+1) minds an error in each matrix."""
         section = self.recipe.pack
-        sensitivities = measure(
-            self.model,
-            self._calibration(section.calibration_tokens),
-            seed=self.recipe.seed,
-            row_smoothing=section.row_smoothing,
-            damping=section.damping,
+        return measure(
+            self.model, windows, seed=self.recipe.seed, row_smoothing=section.row_smoothing, damping=section.damping
         )
+
+    def prepared_for(self, sensitivities: dict[str, Sensitivity]) -> list[Prepared]:
+        """`prepared`, where the sensitivities are known."""
+        section = self.recipe.pack
         matrices = [(name, p) for name, p in self.model.named_parameters() if p.ndim == 2]
         states = 0 if section.quantizer == "uniform" else STATES
 
@@ -88,14 +128,14 @@ class Source:
         return list(in_order(prepared, watched()))
 
     def _calibration(self, tokens: int) -> Iterator[Tensor]:
-        count = self.count(tokens, batch_tokens=_CALIBRATION_BATCH)
+        count = self.count(tokens, batch_tokens=CALIBRATION_BATCH)
         widest = max(p.shape[1] for p in self.model.parameters() if p.ndim == 2)
         if tokens < widest:
             self.observer.note(
                 f"pack.calibration_tokens = {tokens:,} is less than the {widest:,} inputs of the widest matrix; "
                 "damping stands in for what the text does not show"
             )
-        batches = self.windows(tokens, batch_tokens=_CALIBRATION_BATCH, purpose=CALIBRATION)
+        batches = self.windows(tokens, batch_tokens=CALIBRATION_BATCH, purpose=CALIBRATION)
         for index, batch in enumerate(batches):
             self.observer.stage("calibrate", index / count)
             yield batch
@@ -144,8 +184,8 @@ def load_source(
     # what the flags ask for becomes part of the recipe that the artifact states
     named = [f"budget.{key}={value}" for key, value in budget.items() if value is not None]
     recipe = change_recipe(recipe, [*settings, *named], sections=("budget", "pack", "verify"), source="golf pack")
-    if state["step"] < recipe.train.steps:
-        observer.note(f"the training stopped at step {state['step']} of {recipe.train.steps}; packing what is there")
+    if (last := _last_step(recipe, state)) > state["step"]:
+        observer.note(f"the training stopped at step {state['step']} of {last}; packing what is there")
     data = prepare(
         recipe.data,
         recipe.tokenizer,
@@ -156,7 +196,19 @@ def load_source(
     if data.fingerprint != state["text"]:
         raise UsageError(f"{run.folder}: the text at hand is not the one this run was trained on; give it back")
     model = _model(checkpoint.tensors, recipe, data.tokenizer.vocab_size, run).to(device)
-    return Source(recipe, model, data, device, observer, partial(stop.raise_if_stopped, _STOPPED))
+    # weights that were imported come without their training's time
+    trained = float(state.get("elapsed", 0.0)) or None
+    return Source(recipe, model, data, device, observer, partial(stop.raise_if_stopped, _STOPPED), trained)
+
+
+def _last_step(recipe: Recipe, state: dict[str, Any]) -> int:
+    """The step at which the training of a checkpoint would have ended, by its recipe or by its clock."""
+    section = recipe.train
+    elapsed, seconds = float(state.get("elapsed", 0.0)), section.max_seconds
+    if seconds is None or not elapsed:
+        return section.steps
+    seconds -= float(state.get("reserved", 0.0))
+    return steps_within(elapsed=elapsed, step=int(state["step"]), seconds=seconds, steps=section.steps)
 
 
 def _model(tensors: dict[str, Tensor], recipe: Recipe, vocab_size: int, run: Run) -> Transformer:

@@ -17,7 +17,7 @@ from golf import durable
 from golf.device import own_device, resolve_device
 from golf.errors import GolfError, UsageError
 from golf.interrupt import StopFlag, leave, listening
-from golf.loglines import clock_line, final_line, size_lines, step_line
+from golf.loglines import CLOCK_STAGES, clock_line, final_line, size_lines, step_line
 from golf.observer import Observer
 from golf.pack import pack
 from golf.processes import joined
@@ -130,7 +130,7 @@ def _train(recipe: Recipe, script: Path, arguments: argparse.Namespace, stop: St
             stop=stop,
             observer=Observer(note=observer.note),
         )
-        print(clock_line(packed.seconds), file=log)
+        print(clock_line({stage: getattr(packed.clock, stage) for stage in CLOCK_STAGES}), file=log)
         return _evaluate(run.artifact, script, None, arguments.device, stop, log)
 
 

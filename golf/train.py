@@ -19,13 +19,16 @@ from golf.looks import look, matrices_of, predict_size, score_model
 from golf.model import Transformer, flops_per_token, initialize
 from golf.observer import Observer
 from golf.optim import Optimizers
+from golf.pace import reserve
 from golf.processes import ALONE, Processes
 from golf.recipe import Recipe, recipe_to_toml
 from golf.results import TrainResult
 from golf.runs import Run, append_metrics, is_other_run, recipe_differences, truncate_metrics
 from golf.session import Session
+from golf.source import Source
 
 _PREPARING = "stopped while preparing the text; the same command goes on from what is cached"
+_TIMING = "stopped before the first step; nothing was written"
 _TRAINED = "stopped while measuring; the training is complete and saved, golf pack can go on"
 
 
@@ -54,10 +57,12 @@ def train(
     if resume:
         if note := session.restore():
             observer.note(note)
-    elif processes.first and run.recipe.exists():
-        # an earlier run's files; everything that could refuse the new one has had its say
-        for path in run.files:
-            path.unlink(missing_ok=True)
+    elif processes.first:
+        session.reserved = _reserved(session, stop, observer)
+        if run.recipe.exists():
+            # an earlier run's files; everything that could refuse the new one has had its say
+            for path in run.files:
+                path.unlink(missing_ok=True)
     if processes.first:
         truncate_metrics(run.metrics, session.step)
         durable.write_text(run.recipe, recipe_to_toml(recipe))
@@ -108,6 +113,20 @@ def _open(
     return Session(recipe, run, data, model, optimizers, device, processes)
 
 
+def _reserved(session: Session, stop: StopFlag, observer: Observer) -> float:
+    """Seconds of train.max_seconds that packing will need, where budget.clock counts it in; UsageError where all."""
+    recipe = session.recipe
+    if recipe.budget.clock != "calibration":
+        return 0.0
+    observer.stage("time the pack", 0.0)
+    check = partial(stop.raise_if_stopped, _TIMING)
+    seconds = reserve(Source(recipe, session.model, session.data, session.device, observer, check))
+    observer.note(
+        f"{seconds:.1f} s of train.max_seconds = {recipe.train.max_seconds:g} are left to calibration and tuning"
+    )
+    return seconds
+
+
 def _steps(session: Session, stop: StopFlag, observer: Observer) -> Prediction | None:
     """The training loop, from the session's step to its last; returns the last predicted size."""
     section = session.recipe.train
@@ -129,6 +148,8 @@ def _steps(session: Session, stop: StopFlag, observer: Observer) -> Prediction |
         session.step, session.elapsed = session.step + 1, clock.elapsed
         if session.processes.count == 1:
             session.agreed_elapsed, session.agreed_stop = session.elapsed, stop.stopped()
+        done = session.step >= _last_step(session)
+        looks = looks or done  # a slow step may be the last although another one was foreseen
         speaks = looks or session.step % section.log_every == 0 or clock.is_first(session.step)
         if speaks and session.processes.first:
             record = _record(session, clock, figures)
@@ -139,7 +160,6 @@ def _steps(session: Session, stop: StopFlag, observer: Observer) -> Prediction |
             append_metrics(session.run.metrics, record)
             observer.record(record | sized | {"cap": session.recipe.budget.cap})
             clock.restart(session.step)
-        done = session.step >= _last_step(session)
         due = done or session.agreed_stop or session.step % section.checkpoint_every == 0
         if due and session.processes.first:
             session.save()
@@ -149,13 +169,12 @@ def _steps(session: Session, stop: StopFlag, observer: Observer) -> Prediction |
 
 
 def _last_step(session: Session) -> int:
-    """The step at which the run ends: the recipe's, or the one at which its seconds will be spent."""
+    """The step at which the run ends: the recipe's, or the one at which its own seconds will be spent."""
     section = session.recipe.train
     if section.max_seconds is None:
         return section.steps
-    return steps_within(
-        elapsed=session.agreed_elapsed, step=session.step, seconds=section.max_seconds, steps=section.steps
-    )
+    seconds = section.max_seconds - session.reserved
+    return steps_within(elapsed=session.agreed_elapsed, step=session.step, seconds=seconds, steps=section.steps)
 
 
 def _record(session: Session, clock: Clock, figures: dict[str, float]) -> dict[str, Any]:
@@ -217,6 +236,7 @@ def _measure(session: Session, prediction: Prediction | None, stop: StopFlag, ob
         val_tokens=score.tokens,
         val_bytes=score.bytes,
         seconds=session.elapsed,
+        reserved_seconds=session.reserved,
         predicted_bytes=prediction.bytes,
         weights_sha256=tensor_digest(weights),
     )

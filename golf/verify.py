@@ -16,7 +16,14 @@ import torch
 from numpy.typing import NDArray
 
 from golf.artifact import BudgetEntry, Claim, Limits, open_artifact
-from golf.data import Accounting, evaluation_tokens, text_accounting, text_tokens
+from golf.data import (
+    Accounting,
+    evaluation_tokens,
+    holds_shards,
+    refuse_other_tokenizer,
+    text_accounting,
+    text_tokens,
+)
 from golf.errors import DamagedFile, DataError
 from golf.evaluate import Score, bits_per_byte, evaluate, scored_targets
 from golf.interrupt import StopFlag
@@ -26,6 +33,8 @@ from golf.recipe import Data
 from golf.results import Check, Verdict
 
 _STOPPED = "stopped while measuring; no verdict"
+_OTHER_TEXT = "this is another text than the claim's, so only the caps are held against it"
+_NO_CLAIM = "the artifact claims no loss"
 # Nats per token. Another machine's float32 arithmetic moves a loss by 1e-6 to 1e-4; a claim that wants more is none.
 MAX_TOLERANCE = 0.01
 
@@ -118,6 +127,8 @@ def _text(rebuilt: Rebuilt, data: Path | None, claim: Claim | None, check: Calla
     recipe = rebuilt.recipe
     limit = min(recipe.verify.tokens, claim.tokens if claim else _MOST_TOKENS) + 1
     section = recipe.data
+    if data is not None and holds_shards(data):
+        return _shards(rebuilt, data, claim, limit, check)
     if data is not None:
         name = str(data)
         if section.source != "stdlib":
@@ -149,9 +160,24 @@ def _text(rebuilt: Rebuilt, data: Path | None, claim: Claim | None, check: Calla
         f"the text at hand is not the one the claim was measured on{why}, so "
         "only the caps are held against it; name the claimed text with --data"
         if data is None
-        else "this is another text than the claim's, so only the caps are held against it"
+        else _OTHER_TEXT
     )
-    return _Text(name, tokens, False, [note] if claim else ["the artifact claims no loss"], counted)
+    return _Text(name, tokens, False, [note] if claim else [_NO_CLAIM], counted)
+
+
+def _shards(rebuilt: Rebuilt, data: Path, claim: Claim | None, limit: int, check: Callable[[], None]) -> _Text:
+    """The shard at `data`, or those of a folder that validate, wherever the claim's text came from: tokens are text."""
+    refuse_other_tokenizer(data, rebuilt.tokenizer)
+    section = Data(source="shards", path=str(data))
+    if data.is_dir():
+        tokens = evaluation_tokens(section, rebuilt.tokenizer, limit=limit, stop=check)
+    else:
+        tokens = text_tokens(data, section, rebuilt.tokenizer, limit=limit, stop=check)
+    if len(tokens) < 2:
+        raise DataError(f"{data} holds no text to score; name another with --data")
+    claimed = _is_claimed(rebuilt, tokens, claim)
+    notes = [] if claimed else [_OTHER_TEXT if claim else _NO_CLAIM]
+    return _Text(str(data), tokens, claimed, notes, None)
 
 
 def _refuse_special_files(section: Data) -> None:

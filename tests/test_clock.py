@@ -38,6 +38,15 @@ def test_a_budget_of_seconds_is_spent_and_its_cooldown_ends_on_it(workspace):
     assert "val_loss" in records[-1]
 
 
+def test_a_last_step_that_nobody_foresaw_is_looked_at_too(workspace, monkeypatch):
+    """A machine that stalls for a moment spends the seconds of the steps that were to come."""
+    monkeypatch.setattr("golf.train.steps_within", lambda *, step, steps, **_: step if step >= 7 else steps)
+    out = workspace / "stalled"
+    golf("train", "--set", "train.max_seconds=600", "--set", "train.eval_every=1000", "--out", out, cwd=workspace)
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records if "val_loss" in record] == [7]
+
+
 def test_peaks_are_known_by_name():
     assert peak_flops("NVIDIA H100 80GB HBM3") == pytest.approx(989e12)
     assert peak_flops("Some Card") is None

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from cli import golf, golf_json
 
 from golf.contest import from_contest, to_contest
-from golf.errors import UsageError
+from golf.errors import EnvironmentFailure, UsageError
 from golf.model import Transformer, parameter_shapes
 from golf.recipe import Model
 
@@ -140,3 +140,19 @@ def test_what_does_not_fit_or_is_not_there_gets_a_sentence(saved):
     golf("import", "nothing.pt", "--recipe", "theirs.toml", "--out", "other", cwd=saved, check=2)
     (saved / "list.pt").write_bytes(b"")
     golf("import", "list.pt", "--recipe", "theirs.toml", "--out", "other", cwd=saved, check=4)
+    assert not (saved / "other").exists()
+
+
+@pytest.mark.parametrize("fails", ["save_checkpoint", "recipe_to_toml"])
+def test_a_failed_import_leaves_a_folder_as_it_was(saved, fails, monkeypatch):
+    def full(*_arguments):
+        raise EnvironmentFailure("no space left on device")
+
+    monkeypatch.setattr(f"golf.importing.{fails}", full)
+    (saved / "mine").mkdir(exist_ok=True)
+    (saved / "mine" / "notes.txt").write_text("keep me")
+    for out, left in (("made/here", None), ("mine", {"notes.txt", ".lock"})):
+        golf("import", "final_model.pt", "--recipe", "theirs.toml", "--out", out, cwd=saved, check=5)
+        found = {path.name for path in (saved / out).iterdir()} if (saved / out).exists() else None
+        assert found == left
+    assert not (saved / "made").exists()

@@ -11,7 +11,9 @@ from cli import golf, golf_json
 from golf.data import open_shard, write_shard
 from golf.data.shardset import make_shards
 from golf.data.tokenizer import ByteTokenizer
-from golf.errors import DataError, UsageError
+from golf.dataset import prepare_dataset
+from golf.errors import DataError, Interrupted, UsageError
+from golf.interrupt import StopFlag
 
 
 def text_of(tokens):
@@ -115,6 +117,43 @@ def test_shards_are_not_written_over(corpus):
         make_shards(
             [], ByteTokenizer(), out=corpus / "out", name="text", text_field="text", val_fraction=0.5, workers=1
         )
+
+
+FAILING = {"field": ("a.jsonl", "--text-field", "body"), "split": ("short.txt",), "late": ("b.txt", "broken.jsonl")}
+
+
+@pytest.mark.parametrize("kind", FAILING)
+@pytest.mark.parametrize("out", ["new", "new/deep", "old"])
+def test_a_failed_attempt_leaves_nothing_that_was_not_there(corpus, kind, out, monkeypatch):
+    monkeypatch.setattr(make_shards, "__kwdefaults__", make_shards.__kwdefaults__ | {"shard_tokens": 1000})
+    monkeypatch.setattr("golf.data.shardset._CHUNK", 2000)  # so that shards are written before the text breaks
+    prepared(corpus, corpus / "first", "--tokenizer", "sp:300", "--workers", "1")
+    (corpus / "short.txt").write_text("one document, so that a split stays empty")
+    (corpus / "broken.jsonl").write_text('{"text": "a"}\n{"text": 5}\n')
+    (corpus / "old").mkdir()
+    (corpus / "old" / "mine.txt").write_text("keep me")
+    before = sorted(corpus.rglob("*"))
+    given = ("--out", out, "--workers", "1", "--val-fraction", "0.5", "--tokenizer", "first/tokenizer.model")
+    golf("data", "prepare", *FAILING[kind], *given, cwd=corpus, check=2)
+    assert sorted(corpus.rglob("*")) == before
+
+
+def test_a_stopped_attempt_leaves_nothing(corpus):
+    stop = StopFlag()
+    stop.receive(2)
+    with pytest.raises(Interrupted, match="none is kept"):
+        prepare_dataset([corpus / "b.txt"], tokenizer="bytes", out=corpus / "out", name="n", text_field="text",
+                        val_fraction=0.5, workers=1, stop=stop)  # fmt: skip
+    assert not (corpus / "out").exists()
+
+
+def test_shards_keep_the_tokenizer_that_made_them(corpus):
+    prepared(corpus, corpus / "out", "--tokenizer", "sp:300", "--workers", "1")
+    before = (corpus / "out" / "tokenizer.model").read_bytes()
+    for name, message in (("text", "is there already"), ("other", "is another tokenizer")):
+        given = ("data", "prepare", "b.txt", "--out", "out", "--name", name, "--tokenizer", "sp:280")
+        assert message in golf(*given, "--workers", "1", cwd=corpus, check=2).stderr
+    assert (corpus / "out" / "tokenizer.model").read_bytes() == before
 
 
 @pytest.mark.parametrize(

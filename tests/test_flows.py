@@ -16,6 +16,7 @@ from cli import environment, golf, golf_json, golf_process
 
 from golf.artifact import assemble, open_artifact
 from golf.checkpoint import load_checkpoint
+from golf.data import open_shard, write_shard
 
 
 def run_folder(workspace):
@@ -104,6 +105,57 @@ def test_another_text_is_measured_but_holds_only_the_caps(trained, tmp_path):
     assert verdict["passed"]
     assert "another text" in verdict["notes"][0]
     assert [c["passed"] for c in verdict["checks"]] == [True, None]
+
+
+@pytest.fixture
+def shards(trained, tmp_path):
+    """The claim's own validation text as the contest lays shards out, tokenised by what the artifact carries."""
+    folder = tmp_path / "datasets" / "fineweb10B_byte260"
+    given = ("--tokenizer", "bytes", "--val-fraction", "0.2", "--name", "fineweb", "--workers", "1")
+    golf("data", "prepare", "text.txt", *given, "--out", folder, cwd=trained)
+    return folder
+
+
+@pytest.mark.parametrize("named", [".", "fineweb_val_000000.bin"])
+def test_the_claimed_text_is_known_in_shards_too(trained, shards, named):
+    verdict = golf_json("verify", "artifact.bin", "--data", shards / named, cwd=trained)
+    assert not verdict["notes"]
+    assert [c["name"] for c in verdict["checks"] if c["passed"]] == [
+        "bytes", "nats per token", "bits per byte", "tokens scored", "bytes scored",
+    ]  # fmt: skip
+
+
+def test_a_wrong_claim_fails_on_shards_as_on_text(trained, shards):
+    claim = open_artifact(run_folder(trained) / "artifact.bin").manifest.claim
+    path = forge(trained, claim=replace(claim, val_loss=claim.val_loss + 0.01))
+    assert "nats per token" in golf("verify", path, "--data", shards, cwd=trained, check=3).stderr
+
+
+def test_shards_of_other_text_hold_only_the_caps(trained, shards):
+    path = shards / "fineweb_val_000000.bin"
+    tokens = open_shard(path).copy()
+    tokens[5] = tokens[5] - 1  # within the text of the claim
+    write_shard(path, tokens)
+    verdict = golf_json("verify", "artifact.bin", "--data", shards, cwd=trained)
+    assert "another text" in verdict["notes"][0]
+    assert [c["passed"] for c in verdict["checks"]] == [True, None]
+
+
+def test_shards_that_another_tokenizer_made_are_refused(trained, shards):
+    (shards / "tokenizer.model").write_bytes(b"another one")
+    done = golf("verify", "artifact.bin", "--data", shards, cwd=trained, check=2)
+    assert "another tokenizer than the model's" in done.stderr
+    (shards / "tokenizer.model").unlink()
+    tokens = open_shard(shards / "fineweb_val_000000.bin").copy()
+    tokens[7] = 260  # one more than there are byte tokens
+    write_shard(shards / "fineweb_val_000000.bin", tokens)
+    assert "token 260" in golf("verify", "artifact.bin", "--data", shards, cwd=trained, check=4).stderr
+
+
+def test_a_folder_of_text_may_hold_an_artifact(trained, tmp_path):
+    shutil.copy(run_folder(trained) / "artifact.bin", tmp_path / "artifact.bin")
+    shutil.copy(trained / "text.txt", tmp_path / "text.txt")
+    assert not golf_json("verify", tmp_path / "artifact.bin", "--data", tmp_path, cwd=trained)["notes"]
 
 
 def test_without_the_claimed_text_the_caps_alone_are_held(trained, tmp_path):

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / "golf"
 LAYERS = [
     ["errors"],
     ["sizes", "durable", "parallel", "device"],
-    ["recipe", "results", "interrupt", "observer", "processes", "clock", "loglines"],
+    ["recipe", "results", "interrupt", "observer", "processes", "clock", "allowance", "loglines"],
     ["bundle"],
     ["workspace", "runs", "checkpoint", "artifact", "data", "blocks"],
     ["model"],
@@ -21,6 +21,7 @@ LAYERS = [
     ["rebuild"],
     ["draft", "rules"],
     ["source", "session"],
+    ["pace"],
     ["fit", "looks"],
     ["train", "pack", "verify", "score", "generate", "plan", "dataset", "importing", "fetch"],
     ["curve", "submission", "export"],

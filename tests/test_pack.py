@@ -132,6 +132,15 @@ def test_little_calibration_text_is_said(trained):
     assert "damping stands in" in done.stderr
 
 
+def test_an_artifact_that_is_replaced_is_said(trained):
+    first = golf("pack", "--cap", "7kB", "--out", "twice.bin", cwd=trained)
+    size = (trained / "twice.bin").stat().st_size
+    failed = golf("pack", "--cap", "1kB", "--out", "twice.bin", cwd=trained, check=2)
+    second = golf("pack", "--cap", "7400", "--out", "twice.bin", cwd=trained)
+    assert "replaced" not in first.stderr + failed.stderr + second.stdout
+    assert f"note: replaced twice.bin, which had {size:,} bytes\n" in second.stderr
+
+
 def test_only_what_packing_can_still_change_may_be_set(trained):
     done = golf("pack", "--set", "model.layers=3", "--set", "pack.damping=2", "--out", "x.bin", cwd=trained, check=2)
     assert "model.layers=3: only [budget], [pack], [verify] can change now" in done.stderr

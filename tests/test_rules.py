@@ -123,6 +123,48 @@ def test_a_file_of_unknown_kind_counts_as_model(folder):
     assert folder.states(cap=5000)["size.cap"] == "FAIL"
 
 
+NO_TEXT = {
+    "binary": (bytes(range(256)) * 20, "byte 128 is not UTF-8"),
+    "zeros": (b"\0" * 5000, "it holds a zero byte at 0"),
+    "latin": ("grün\n".encode("latin-1") * 1000, "byte 2 is not UTF-8"),
+    "half UTF-16": (b"\xff\xfe" + b"\x00\xd8" * 2000, "byte 2 is not UTF-16"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_TEXT)
+def test_a_log_that_is_no_text_is_not_called_code(folder, kind):
+    content, reason = NO_TEXT[kind]
+    folder.more["train_seed4.log"] = content
+    states = folder.states()
+    assert (states["files.code"], states["files.logs"], states["files.present"]) == ("PASS", "FAIL", "PASS")
+    assert folder.evidence["files.logs"] == f"train_seed4.log is no text: {reason}; counted as model"
+    assert folder.states(cap=5000)["size.cap"] == "FAIL"  # weights may be called a log
+    judged = folder.states("as-judged")
+    assert (judged["files.code"], judged["files.logs"]) == ("PASS", "CANNOT TELL")
+    folder.logs.clear()
+    for seed in LOSSES:
+        (folder.place / f"train_seed{seed}.log").unlink()
+    assert folder.states("as-judged")["files.present"] == "FAIL"
+    assert "a train log" in folder.evidence["files.present"]
+
+
+def test_a_text_that_is_no_log_is_not_called_code(folder):
+    folder.more["notes.txt"] = b"thoughts\n" * 100
+    states = folder.states()
+    assert (states["files.code"], states["files.logs"]) == ("PASS", "CANNOT TELL")
+    assert "notes.txt says nothing of a training" in folder.evidence["files.logs"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "latin-1"])
+def test_logs_are_read_as_they_were_written(folder, encoding):
+    """PowerShell's redirection writes UTF-16; one byte that is wrong does not make a log unreadable."""
+    folder.logs[1] = ""
+    folder.more["train_seed1.log"] = ("läuft\n" + log(1, 2.9)).encode(encoding)
+    states = folder.states()
+    assert (states["files.logs"], states["card.log"]) == ("PASS", "FAIL")
+    assert "seed 1" in folder.evidence["card.log"]
+
+
 def test_bytes_that_are_not_the_files_are_named(folder):
     folder.card["bytes_model"] = 999
     assert folder.states()["size.card"] == "FAIL"

@@ -163,6 +163,17 @@ def test_an_unreadable_or_stale_signature_names_nobody(tmp_path, signature):
             pytest.fail("held twice")
 
 
+def test_a_folder_that_was_made_for_nothing_is_gone_again(tmp_path):
+    with pytest.raises(ZeroDivisionError), lock(Run(tmp_path / "above" / "run")):
+        1 / 0  # noqa: B018
+    assert not (tmp_path / "above").exists()
+    with lock(Run(tmp_path / "run")):
+        (tmp_path / "run" / "metrics.jsonl").touch()
+    with lock(Run(tmp_path / "run")):
+        pass
+    assert (tmp_path / "run" / "metrics.jsonl").exists()
+
+
 def test_taking_the_lock_sweeps_what_a_killed_process_left(tmp_path):
     with subprocess.Popen([sys.executable, "-S", "-c", ""]) as child:
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from pathlib import Path
@@ -111,6 +112,21 @@ def test_a_slice_of_a_stream_is_the_slice_of_the_joined_shards(shards, data):
 def test_a_slice_outside_the_stream_is_refused(start, stop):
     with pytest.raises(ValueError, match="not within the stream's 3"):
         TokenStream([np.arange(3, dtype=np.uint16)], vocab_size=10).slice(start, stop)
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_RANDOM"), reason="this system takes no advice")
+def test_windows_are_read_without_reading_ahead_and_long_slices_with_it(tmp_path, monkeypatch):
+    write_shard(tmp_path / "x.bin", np.ones(100_000, dtype=np.uint16))
+    stream, advice = TokenStream([tmp_path / "x.bin"], vocab_size=10), []
+
+    class Mapped:
+        madvise = advice.append
+
+    stream.slice(0, 1)
+    monkeypatch.setattr(stream._mapped[0], "_mmap", Mapped)
+    for start, stop in ((90_000, 91_025), (0, 100_000), (5, 6)):
+        stream.slice(start, stop)
+    assert advice == [mmap.MADV_RANDOM, mmap.MADV_NORMAL, mmap.MADV_RANDOM]
 
 
 def test_many_shards_open_by_their_headers_alone(tmp_path, monkeypatch):

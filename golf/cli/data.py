@@ -61,7 +61,8 @@ def prepare(
     BOS opens each document; a document validates by the hash of its content, so none is in both splits.
     """
     from golf.cli.terminal import show, show_json, watching
-    from golf.dataset import TOKENIZER_FILE, prepare_dataset
+    from golf.data import TOKENIZER_FILE
+    from golf.dataset import prepare_dataset
     from golf.interrupt import listening
     from golf.report import prepared_table, recipe_lines
     from golf.results import to_json

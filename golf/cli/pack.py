@@ -106,6 +106,7 @@ def _pack(
     from golf.runs import lock
 
     with lock(run), listening() as stop, watching() as observer:
+        replaced = target.stat().st_size if target.exists() else None
         result = pack_flow(
             run,
             cap=cap,
@@ -118,6 +119,8 @@ def _pack(
             observer=observer,
         )
         durable.write_text(ledger_path, as_text(to_json(result)))
+    if replaced is not None:
+        note(f"replaced {target}, which had {replaced:,} bytes")
     if not result.binding:
         note(
             f"the cap of {result.cap:,} bytes is larger than needed: at {result.size + result.code_bytes:,} the loss "

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 \b
   golf verify artifact.bin
   golf verify artifact.bin --cap 16MB --max-bpb 1.3
-  golf verify artifact.bin --data other.txt --json""",
+  golf verify artifact.bin --data other.txt --json
+  golf verify artifact.bin --data data/datasets/fineweb10B_sp1024""",
 )
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("--cap", type=Size(), help="Hold file + code against this cap instead of the artifact's own.")
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 @click.option("--max-bpb", type=click.FloatRange(min=0, min_open=True), help="Largest bits per byte allowed.")
 @click.option("--recipe", help="Take cap, code bytes and largest bits per byte from this recipe's [budget].")
 @click.option(
-    "--data", type=click.Path(exists=True, path_type=Path), help="Measure on this text: file, folder or .jsonl."
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    help="Measure on this text: file, folder, .jsonl, or token shards (those of a folder that validate).",
 )
 @click.option("--max-memory", type=Size(), help="Most bytes that decoding may take; default 1GiB.")
 @device_option

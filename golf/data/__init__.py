@@ -4,8 +4,9 @@ from golf.data.batches import Batches
 from golf.data.bpe import train_sentencepiece
 from golf.data.corpus import documents, whole_text
 from golf.data.prepare import TokenSet, evaluation_tokens, prepare, text_accounting, text_tokens
+from golf.data.shardfolder import TOKENIZER_FILE, holds_shards, refuse_other_tokenizer
 from golf.data.shards import TokenStream, check_tokens, open_shard, shard_length, write_shard
-from golf.data.shardset import make_shards, train_tokenizer
+from golf.data.shardset import make_shards, refuse_shards, train_tokenizer
 from golf.data.textfiles import Document
 from golf.data.tokenizer import (
     Accounting,
@@ -18,6 +19,7 @@ from golf.data.tokenizer import (
 from golf.data.xz import xz_bits_per_byte
 
 __all__ = [
+    "TOKENIZER_FILE",
     "Accounting",
     "Batches",
     "ByteTokenizer",
@@ -30,10 +32,13 @@ __all__ = [
     "check_tokens",
     "documents",
     "evaluation_tokens",
+    "holds_shards",
     "load_tokenizer",
     "make_shards",
     "open_shard",
     "prepare",
+    "refuse_other_tokenizer",
+    "refuse_shards",
     "shard_length",
     "text_accounting",
     "text_tokens",

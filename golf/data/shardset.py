@@ -57,23 +57,34 @@ def make_shards(
 
     BOS opens each document. A document validates by the hash of its content, so no document, nor a copy of it, is in
     both splits. The files do not depend on the number of `workers`. `step` hears of progress and may raise to stop.
-    Raises UsageError where shards of that name are there already, DataError where a split comes out empty.
+    Raises UsageError where shards of that name are there already, DataError where a split comes out empty; whatever is
+    raised, no shard is left.
     """
-    if held := sorted(out.glob(f"{name}_*.bin")):
-        raise UsageError(f"{held[0]} is there already; name another --out or --name, or delete it")
+    refuse_shards(out, name)
     writers = {split: _Writer(out, f"{name}_{split}", shard_tokens) for split in SPLITS}
     totals = dict.fromkeys(SPLITS, Accounting())
-    for split, tokens, counted in _encoded(_documents(sources, text_field), tokenizer, val_fraction, workers):
-        writers[split].add(tokens)
-        totals[split] = add(totals[split], counted)
-        step(add(totals["train"], totals["val"]))
-    for split, writer in writers.items():
-        writer.close()
-        if not totals[split].documents:
-            raise DataError(
-                f"no document falls into the {split} split at a share of {val_fraction:g}; change --val-fraction"
-            )
+    try:
+        for split, tokens, counted in _encoded(_documents(sources, text_field), tokenizer, val_fraction, workers):
+            writers[split].add(tokens)
+            totals[split] = add(totals[split], counted)
+            step(add(totals["train"], totals["val"]))
+        for split, writer in writers.items():
+            writer.close()
+            if not totals[split].documents:
+                raise DataError(
+                    f"no document falls into the {split} split at a share of {val_fraction:g}; change --val-fraction"
+                )
+    except BaseException:
+        for writer in writers.values():
+            writer.discard()
+        raise
     return ShardSet({split: writer.files for split, writer in writers.items()}, totals)
+
+
+def refuse_shards(folder: Path, name: str) -> None:
+    """Raise UsageError where `folder` holds shards of that name already."""
+    if held := sorted(folder.glob(f"{name}_*.bin")):
+        raise UsageError(f"{held[0]} is there already; name another --out or --name, or delete it")
 
 
 def add(first: Accounting, second: Accounting) -> Accounting:
@@ -107,8 +118,13 @@ class _Writer:
         if self._count:
             path = self._folder / f"{self._stem}_{len(self.files):06d}.bin"
             held, self._held, self._count = self._held, [], 0
-            write_shard(path, np.concatenate(held))
             self.files.append(path)
+            write_shard(path, np.concatenate(held))
+
+    def discard(self) -> None:
+        """Delete what was written: part of a split looks like the whole of it."""
+        for path in self.files:
+            path.unlink(missing_ok=True)
 
 
 def _documents(sources: Iterable[Path], text_field: str) -> Iterator[Document]:

@@ -15,7 +15,7 @@ from golf.bundle import PACKAGES, SCRIPT, script
 from golf.errors import ClaimError, DamagedFile, UsageError
 from golf.export.folder import fill_folder
 from golf.export.readme import readme
-from golf.loglines import clock_line, final_line, size_lines, step_line
+from golf.loglines import CLOCK_STAGES, clock_line, final_line, size_lines, step_line
 from golf.recipe import Recipe, recipe_from_dict
 from golf.results import Exported
 from golf.runs import Run, read_metrics
@@ -132,9 +132,11 @@ def _log(seed: _Seed, code: int) -> str:
     lines = [f"seed:{seed.recipe.seed} recipe:{seed.recipe.name} device:{seed.claim.device}"]
     lines += [step_line(record, seed.recipe.train.steps) for record in records if "train_loss" in record]
     lines += size_lines(model=seed.artifact.size, code=code)
-    seconds: dict[str, float] = seed.packing.get("seconds", {})
-    if seconds:
-        lines.append(clock_line(seconds))
+    clock, seconds = seed.packing.get("clock"), seed.packing.get("seconds", {})
+    # packs of earlier releases kept no clock; their stages are coarser
+    stages = seconds if clock is None else {stage: clock[stage] for stage in CLOCK_STAGES}
+    if stages:
+        lines.append(clock_line(stages))
     measured = seconds.get("measure packed", 0.0)
     lines.append(final_line(loss=seed.claim.val_loss, bpb=seed.claim.bpb, seconds=measured))
     return "\n".join(lines) + "\n"

@@ -36,11 +36,15 @@ class Section(BaseModel):
 
 
 class Budget(Section):
-    """`[budget]`: what the artifact may cost, code included."""
+    """`[budget]`: what the artifact may cost, code included, and which of its seconds are counted."""
 
     cap: Size = Field(16_000_000, description='size of artifact + code, e.g. "16MB" or 16_000_000')
     code_bytes: int = Field(0, ge=0, le=1 << 40, description="bytes of code counted into the cap")
     max_bpb: float | None = Field(None, gt=0, description="bits per byte that verify must not see exceeded")
+    clock: Literal["training", "calibration"] = Field(
+        "training",
+        description="what `train.max_seconds` bounds: the training, or with it all that a pack reads training text for",
+    )
 
     @model_validator(mode="after")
     def _code_leaves_room(self) -> Self:
@@ -288,3 +292,9 @@ class Recipe(Section):
     train: Train = Train()
     pack: Pack = Pack()
     verify: Verify = Verify()
+
+    @model_validator(mode="after")
+    def _clock_has_seconds(self) -> Self:
+        if self.budget.clock == "calibration" and self.train.max_seconds is None:
+            raise ValueError('budget.clock = "calibration" needs train.max_seconds')
+        return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from golf.report.tables import percent, table
-from golf.results import TENSOR_PARTS, Ledger, PackResult
+from golf.results import TENSOR_PARTS, ClockLedger, Ledger, PackResult
 
 
 def pack_summary(result: PackResult) -> Table:
@@ -36,7 +36,19 @@ def pack_summary(result: PackResult) -> Table:
         made.add_row("low rank", f"{ranks} terms in {len(result.factors)} matrices save {saved:,} bytes at this step")
     tried = f"{result.probes} packs tried" if result.probes > 1 else "the first pack fits"
     made.add_row("time", f"{sum(result.seconds.values()):.1f} s, {tried}")
+    if result.clock.max_seconds is not None and result.clock.counted is not None:
+        made.add_row("clock", _clock(result.clock))
     return made
+
+
+def _clock(clock: ClockLedger) -> str:
+    """What counts against the clock's limit."""
+    uses = {"training": clock.training}
+    if clock.clock == "calibration":
+        uses |= {"calibration": clock.calibration, "tuning": clock.tuning, "looks": clock.looks}
+    total = f" = {clock.counted:.1f}" if len(uses) > 1 else ""
+    state = "within" if clock.within else "over"
+    return f"{' + '.join(f'{s:.1f} {use}' for use, s in uses.items())}{total} s, {state} {clock.max_seconds:g}"
 
 
 def factor_tables(result: PackResult) -> list[Table]:

@@ -13,7 +13,8 @@ def training_table(result: TrainResult) -> Table:
     made = table(f"trained {result.run}", "", "")
     made.add_row("parameters", f"{result.parameters:,}")
     made.add_row("steps, tokens", f"{result.steps:,}, {result.tokens:,}")
-    made.add_row("training time", f"{result.seconds:.1f} s")
+    reserved = f", {result.reserved_seconds:.1f} s left to packing" if result.reserved_seconds else ""
+    made.add_row("training time", f"{result.seconds:.1f} s{reserved}")
     made.add_row("validation loss", f"{result.val_loss:.4f} nats per token")
     made.add_row("bits per byte", f"{result.val_bpb:.4f}")
     made.add_row("xz -9e on the same text", f"{result.xz_bpb:.4f}")

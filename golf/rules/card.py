@@ -30,18 +30,35 @@ _ROUNDING = 2e-4
 
 
 def file_findings(found: Submission, profile: Profile) -> Iterator[Finding]:
-    """files.present and files.code."""
+    """files.present, files.code and files.logs."""
     missing = [name for name in (README, CARD, SCRIPT) if name not in found.files]
-    if not found.logs:
+    if not found.logs.keys() - found.unreadable:
         missing.append("a train log (.log or .txt)")
     yield verdict("files.present", not missing, f"missing: {', '.join(missing)}" if missing else "all there")
-    extra = [name for name in (*found.code, *found.others) if name != SCRIPT]
+    # files of unknown kind may be code, and what is called a log may not
+    extra = [name for name in (*found.code, *found.others) if name not in (SCRIPT, *found.logs)]
     if not extra:
         yield verdict("files.code", True, f"{SCRIPT} is the only code")
     elif profile == "strict":
         yield verdict("files.code", False, f"code lives in {SCRIPT} alone; also there: {', '.join(extra[:5])}")
     else:
         yield unknown("files.code", f"also there, and not counted: {', '.join(extra[:5])}")
+    yield _logs(found, profile)
+
+
+def _logs(found: Submission, profile: Profile) -> Finding:
+    """Whether what is called a log is one; where rules are strict, the bytes of another count as the model's."""
+    said = [f"{name} {reason}" for name, reason in found.unreadable.items()]
+    silent = [name for name, facts in found.logs.items() if not facts.known and name not in found.unreadable]
+    counted = "; counted as model" if profile == "strict" else ""
+    if said and profile == "strict":
+        return verdict("files.logs", False, f"{'; '.join(said[:4])}{counted}")
+    if said or silent:
+        said += [f"{name} says nothing of a training" for name in silent]
+        return unknown("files.logs", f"{'; '.join(said[:4])}{counted}")
+    if not found.logs:
+        return unknown("files.logs", "there is no log")
+    return verdict("files.logs", True, f"{len(found.logs)} logs, all of a training")
 
 
 def card_findings(found: Submission, profile: Profile) -> Iterator[Finding]:

@@ -9,8 +9,9 @@ from golf.rules.folder import Submission
 from golf.rules.numbers import number
 
 SECONDS = 600.0
-# Stages that read training text. Judges counted what the script's own clock covered; the rule counts these too.
-_USES_DATA = ("calibrate", "calibration", "hessian", "gptq", "solve_and_tune")
+# Stages that read training text: golf's clock has calibration, tuning and looks, earlier releases' logs calibrate and
+# solve_and_tune. Judges counted what the script's own clock covered; the rule counts these too.
+_USES_DATA = ("calibration", "tuning", "looks", "calibrate", "solve_and_tune", "hessian", "gptq")
 _EVALUATION = ("eval", "evaluation", "final_eval", "ttt")
 
 

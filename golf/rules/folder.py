@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import os
@@ -59,6 +60,8 @@ class Submission:
     card_error: str | None
     logs: dict[str, LogFacts]
     """of every log, also of one that says nothing that is known"""
+    unreadable: dict[str, str]
+    """what is called a log and is no text, with the reason"""
 
     @property
     def code(self) -> dict[str, int]:
@@ -72,9 +75,9 @@ class Submission:
 
     @property
     def others(self) -> dict[str, int]:
-        """Bytes of files that are neither code nor model, log or description."""
+        """Bytes of files that are neither code nor model, log or description; a log that says nothing is none."""
         known = {*self.code, *self.models, *_FREE}
-        said = {name for name, facts in self.logs.items() if facts.steps or facts.val_bpb is not None}
+        said = {name for name, facts in self.logs.items() if facts.known}
         return {name: size for name, size in self.files.items() if name not in known | said}
 
 
@@ -84,16 +87,12 @@ def read_submission(folder: Path) -> Submission:
         raise UsageError(f"{folder} is no folder; make one with: golf export --out {folder}")
     try:
         files, left = _files(folder)
-        logs = {
-            name: parse_log(_text(folder / name))
-            for name in files
-            if name.endswith(_LOGS) and name != "requirements.txt"
-        }
+        logs, unreadable = _logs(folder, files)
         modules, script_error = _script(folder, files)
         card, card_error = _card(folder, files)
     except OSError as error:
         raise EnvironmentFailure(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
-    return Submission(folder, files, left, modules, script_error, card, card_error, logs)
+    return Submission(folder, files, left, modules, script_error, card, card_error, logs, unreadable)
 
 
 def _files(folder: Path) -> tuple[dict[str, int], dict[str, int]]:
@@ -117,9 +116,38 @@ def _files(folder: Path) -> tuple[dict[str, int], dict[str, int]]:
     return dict(sorted(files.items())), left
 
 
+def _logs(folder: Path, files: dict[str, int]) -> tuple[dict[str, LogFacts], dict[str, str]]:
+    """What logs say, and why one is no text."""
+    logs: dict[str, LogFacts] = {}
+    unreadable: dict[str, str] = {}
+    for name in files:
+        if name.endswith(_LOGS) and name != "requirements.txt":
+            content = _content(folder / name)
+            # PowerShell writes what it redirects in UTF-16
+            encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+            logs[name] = parse_log(content.decode(encoding, errors="replace"))
+            # a stray byte in a log that can be read is no reason to throw it out
+            if not logs[name].known and (reason := _not_text(content, encoding)) is not None:
+                unreadable[name] = reason
+    return logs, unreadable
+
+
+def _not_text(content: bytes, encoding: str) -> str | None:
+    """Why `content`, which may be cut in the middle of a character, is no text."""
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(content, False)
+    except UnicodeDecodeError as error:
+        return f"is no text: byte {error.start} is not {'UTF-16' if encoding == 'utf-16' else 'UTF-8'}"
+    return f"is no text: it holds a zero byte at {text.index(chr(0))}" if "\0" in text else None
+
+
 def _text(path: Path) -> str:
+    return _content(path).decode("utf-8-sig", errors="replace")
+
+
+def _content(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(_MAX_TEXT).decode("utf-8-sig", errors="replace")
+        return file.read(_MAX_TEXT)
 
 
 def _script(folder: Path, files: dict[str, int]) -> tuple[list[Module], str | None]:

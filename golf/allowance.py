@@ -1,0 +1,62 @@
+"""Seconds for which training text may still be read once a training is over: how many, and what they go to."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# What reading training text is for, once the weights are trained.
+USES = ("calibration", "tuning", "looks")
+
+
+class Allowance:
+    """Counts the seconds of every use of training text against those that are allowed; endless by default.
+
+    `spent` holds seconds by use, `expected` those that one more batch, or look, of a use should take.
+    """
+
+    def __init__(self, seconds: float = math.inf) -> None:
+        """Allow `seconds`, which may be none or less."""
+        self._seconds = seconds
+        self._since: float | None = None
+        self.spent = dict.fromkeys(USES, 0.0)
+        self.expected = dict.fromkeys(USES, 0.0)
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit at all."""
+        return math.isfinite(self._seconds)
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, those of the use that goes on taken off; negative where the limit was overrun."""
+        running = 0.0 if self._since is None else time.monotonic() - self._since
+        return self._seconds - sum(self.spent.values()) - running
+
+    @contextmanager
+    def using(self, use: str) -> Iterator[None]:
+        """Count the body's seconds as `use`; bodies do not nest."""
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spent[use] += time.monotonic() - self._since
+            self._since = None
+
+    def fits(self, *uses: str) -> bool:
+        """Whether one more batch, or look, of each of `uses` should end in time."""
+        return self.left >= sum(self.expected[use] for use in uses)
+
+
+def affordable(wanted: int, *, each: float, left: float) -> int:
+    """How many of `wanted` batches of `each` seconds end within the seconds `left`."""
+    if left <= 0:
+        return 0
+    return wanted if each * wanted <= left else int(left / each)
+
+
+def needed(uses: list[tuple[int, float]], *, margin: float) -> float:
+    """Seconds that (number, seconds each) `uses` take together, and `margin` times as much for safety."""
+    return margin * sum(number * each for number, each in uses)

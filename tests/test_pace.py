@@ -1,0 +1,209 @@
+"""budget.clock: one budget of seconds for the training and for what reads its text afterwards."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from cli import golf, golf_json
+
+from golf.allowance import Allowance
+from golf.checkpoint import load_checkpoint, save_checkpoint
+from golf.errors import UsageError
+from golf.fit import fit
+from golf.interrupt import listening
+from golf.loglines import parse_log
+from golf.observer import Observer
+from golf.pace import MARGIN, calibration_tokens, on_the_clock, reserve, tuning_seconds, tuning_tokens
+from golf.pack import make_draft
+from golf.runs import Run
+from golf.source import CALIBRATION, load_source
+
+
+@pytest.fixture(autouse=True)
+def _in_the_workspace(trained, monkeypatch):
+    """The recipe names its text relative to it."""
+    monkeypatch.chdir(trained)
+
+
+@pytest.fixture
+def clocked(trained):
+    """The tiny run as if its training had taken `spent` of 600 seconds, all of which are counted."""
+    notes = []
+
+    def source_of(spent, **pack):
+        with listening() as stop:
+            source = load_source(
+                Run(trained / "artifacts" / "tiny"), cache=trained / "cache", device=torch.device("cpu"), stop=stop,
+                observer=Observer(note=notes.append), budget={}, settings=[],
+            )  # fmt: skip
+        recipe = source.recipe
+        changed = recipe.model_copy(
+            update={
+                "budget": recipe.budget.model_copy(update={"clock": "calibration"}),
+                "train": recipe.train.model_copy(update={"max_seconds": 600.0}),
+                "pack": recipe.pack.model_copy(update=pack),
+            }
+        )
+        return replace(source, recipe=changed, trained=spent)
+
+    source_of.notes = notes
+    return source_of
+
+
+@pytest.fixture
+def paces(monkeypatch):
+    """A batch of calibration or tuning takes a second here, and so does a look."""
+    for use in ("calibration", "look", "tuning"):
+        monkeypatch.setattr(f"golf.pace.{use}_seconds", lambda *_: 1 / MARGIN)
+
+
+def test_with_time_enough_everything_is_read(clocked, paces):
+    source = on_the_clock(clocked(500.0, calibration_tokens=65_536, tune_tokens=32_768, tune_batch_tokens=512))
+    assert source.allowance.left == pytest.approx(100.0)
+    assert calibration_tokens(source) == 65_536
+    assert tuning_tokens(source, [], 1.0) == 32_768
+    assert clocked.notes == []
+
+
+def test_with_less_time_less_is_read_and_said(clocked, paces):
+    """Six and a half seconds: five batches and a look."""
+    source = on_the_clock(clocked(593.5, calibration_tokens=65_536, tune_tokens=32_768, tune_batch_tokens=512))
+    assert calibration_tokens(source) == 5 * 4096
+    assert tuning_tokens(source, [], 1.0) == 5 * 512
+    assert "pack.calibration_tokens = 65,536 is cut to 20,480: the training left 6.5 s" in clocked.notes[0]
+    assert "pack.tune_tokens = 32,768 is cut to 2,560" in clocked.notes[1]
+
+
+@pytest.mark.parametrize(("spent", "left"), [(600.0, "no time"), (700.0, "no time"), (598.5, "1.5 s, too little")])
+def test_without_time_nothing_is_packed(clocked, paces, spent, left):
+    with pytest.raises(UsageError, match=left) as caught:
+        calibration_tokens(on_the_clock(clocked(spent)))
+    assert "--set budget.clock=training" in str(caught.value)
+
+
+def test_a_training_that_is_bounded_alone_bounds_no_pack(clocked):
+    source = clocked(700.0)
+    budget = source.recipe.budget.model_copy(update={"clock": "training"})
+    source = replace(source, recipe=source.recipe.model_copy(update={"budget": budget}))
+    assert on_the_clock(source) is source
+    assert not source.allowance.limited
+    assert calibration_tokens(source) == source.recipe.pack.calibration_tokens
+
+
+def test_finding_out_how_long_it_takes_reads_no_training_text(clocked):
+    source = replace(clocked(0.0, tune_tokens=2048, tune_batch_tokens=512), data=None)
+    assert 0 < reserve(source) < 600
+    limited = on_the_clock(source)
+    assert all(limited.allowance.expected[use] > 0 for use in ("calibration", "looks"))
+    assert sum(limited.allowance.spent.values()) == 0
+
+
+def test_a_reserve_counts_every_batch_and_look(clocked, paces):
+    source = clocked(0.0, calibration_tokens=5 * 4096, tune_tokens=7 * 512, tune_batch_tokens=512)
+    assert reserve(source) == pytest.approx(5 + 3 + 7)
+    assert reserve(clocked(0.0, calibration_tokens=4096, tune_tokens=0)) == pytest.approx(1 + 3)
+
+
+def test_reading_stops_where_the_next_batch_would_end_too_late(clocked):
+    source = replace(clocked(0.0), allowance=Allowance(10.0))
+    source.allowance.expected |= {"calibration": 1.0, "looks": 3.0}
+    seen = 0
+    for _ in source.in_time(source.windows(40 * 64, batch_tokens=64, purpose=CALIBRATION), "calibration"):
+        source.allowance.spent["calibration"] += 2.0  # twice as slow as expected
+        seen += 1
+    assert seen == 4  # two seconds are left, which is no time for a batch and a look
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Tuning is always tried: a model of 12 steps gains by losing weights, so that it would not seem to pay."""
+    monkeypatch.setattr("golf.fit._LEAST_SIGNAL", -1e9)
+
+
+def test_a_pack_takes_its_batches_and_looks_from_its_allowance(clocked, eager):
+    source = clocked(0.0, tune_tokens=2048, tune_batch_tokens=512)
+    source = replace(source, allowance=Allowance(1e6))
+    draft = make_draft(source, source.prepared(), source.score(source.model))
+    fit(draft, source, room=6_500)
+    assert all(seconds > 0 for seconds in source.allowance.spent.values())
+    assert tuning_seconds(source, draft.prepared, 0.1) > 0
+
+
+def test_a_pack_in_a_hurry_tries_and_tunes_nothing_more(clocked, eager):
+    source = clocked(0.0, tune_tokens=2048, tune_batch_tokens=512)
+    draft = make_draft(source, source.prepared(), source.score(source.model))
+    hurried = replace(source, allowance=Allowance(1e6))
+    hurried.allowance.expected["looks"] = 1e6  # after the first one there is no time for another
+    found = fit(draft, hurried, room=6_500)
+    assert found.rounded_gap is None
+    assert found.draft is draft
+    assert hurried.allowance.spent["tuning"] == 0
+
+
+CLOCK = ("--set", "budget.clock=calibration")
+FREE = ("--set", "budget.clock=training", "--set", "pack.tune_tokens=0")
+
+
+def test_the_whole_run_stays_within_its_seconds(workspace):
+    """The training leaves time, and the pack keeps to it, whatever else the machine does."""
+    out = workspace / "clocked"
+    limit = 9
+    settings = (
+        "train.steps=1000000", f"train.max_seconds={limit}", "train.eval_every=1000000",
+        "train.checkpoint_every=1000000", "pack.calibration_tokens=4096", "pack.tune_tokens=16384",
+    )  # fmt: skip
+    given = [word for setting in settings for word in ("--set", setting)]
+    result = golf_json("train", *CLOCK, *given, "--out", out, cwd=workspace)
+    assert result["reserved_seconds"] > 0.1
+    # the last step may be slow on a busy machine
+    assert limit / 3 < result["seconds"] < limit - result["reserved_seconds"] + 0.5
+    before = (out / "checkpoint.safetensors").read_bytes()
+    assert "left to packing" in golf("train", "--resume", "--out", out, cwd=workspace).stdout
+    assert load_checkpoint(out / "checkpoint.safetensors").state["step"] == result["steps"]
+    (out / "checkpoint.safetensors").write_bytes(before)
+    done = golf("pack", out, cwd=workspace)
+    assert "training stopped" not in done.stderr
+    assert "within 9" in done.stdout
+    clock = json.loads((out / "ledger.json").read_text())["clock"]
+    used = [clock[use] for use in ("training", "calibration", "tuning", "looks")]
+    assert all(used)
+    assert clock["counted"] == pytest.approx(sum(used), abs=0.01)
+    assert clock["within"] and clock["counted"] <= limit
+    golf("verify", out / "artifact.bin", cwd=workspace)
+    outside = golf_json("pack", out, *FREE, "--out", "free.bin", cwd=workspace)["clock"]
+    assert outside["counted"] == outside["training"] and outside["within"]
+
+
+def test_the_clock_is_in_the_logs_that_check_reads(trained, tmp_path):
+    golf("pack", "--cap", "1MB", "--code-bytes", "auto", cwd=trained)
+    golf("export", "--out", tmp_path / "folder", cwd=trained)
+    stages = parse_log((tmp_path / "folder" / "train_seed3.log").read_text()).stages
+    clock = json.loads((trained / "artifacts" / "tiny" / "ledger.json").read_text())["clock"]
+    for stage in ("calibration", "tuning", "looks", "packing"):
+        assert stages[stage] == pytest.approx(clock[stage], abs=1e-3)
+    assert (clock["max_seconds"], clock["within"]) == (None, None)
+
+
+def test_a_pack_that_leaves_no_training_is_refused_before_anything_is_lost(workspace):
+    out = workspace / "hasty"
+    golf("train", "--out", out, cwd=workspace)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    given = (*CLOCK, "--set", "train.max_seconds=0.01", "--out", out, "--force")
+    done = golf("train", *given, cwd=workspace, check=2)
+    assert "calibration and tuning take about" in done.stderr
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_the_clock_needs_seconds(workspace):
+    done = golf("train", *CLOCK, cwd=workspace, check=2)
+    assert 'budget.clock = "calibration" needs train.max_seconds' in done.stderr
+
+
+def test_checkpoints_from_before_the_clock_pack(trained, tmp_path):
+    old = load_checkpoint(trained / "artifacts" / "tiny" / "checkpoint.safetensors")
+    state = {key: value for key, value in old.state.items() if key not in ("reserved", "elapsed")}
+    state["recipe"] = {**state["recipe"], "budget": {"cap": 7500, "code_bytes": 0, "max_bpb": None}}
+    save_checkpoint(tmp_path / "old" / "checkpoint.safetensors", old.tensors, state)
+    clock = golf_json("pack", tmp_path / "old", "--set", "pack.tune_tokens=0", cwd=trained)["clock"]
+    assert (clock["training"], clock["counted"], clock["within"]) == (None, None, None)

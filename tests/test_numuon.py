@@ -153,6 +153,37 @@ def test_odd_gradients_give_finite_steps(scale, shape, dtype):
     assert torch.equal(weight, before) == (scale == 0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("zeros", [1, 30])
+def test_a_matrix_whose_first_gradients_are_zero_learns_all_directions_later(zeros, dtype):
+    """As those do whose outputs go into a matrix that starts at zero."""
+    weight = parameter(48, 32)
+    optimizer = NuMuon([weight], lr=0.1, weight_decay=0.0, rank_fraction=0.5, dtype=dtype)
+    for step in range(zeros + 3):
+        before = weight.detach().clone()
+        weight.grad = torch.randn(48, 32, generator=torch.Generator().manual_seed(step)) * (step >= zeros)
+        optimizer.step()
+    values = torch.linalg.svdvals(before - weight.detach())
+    assert values[15] > 0.9 * values[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_columns_that_wake_up_are_followed(dtype):
+    weight, target = parameter(48, 32), gapped((48, 32), 16)
+    optimizer = NuMuon([weight], lr=0.1, weight_decay=0.0, rank_fraction=0.5, dtype=dtype)
+    for step in range(6):
+        before = weight.detach().clone()
+        weight.grad = target.clone()
+        if step < 2:
+            weight.grad[:, :20] = 0
+        else:
+            weight.grad[:, :20] *= 1e12
+        optimizer.step()
+    moved = (before - weight.detach())[:, :20]
+    reached = (moved * target[:, :20]).sum() / torch.linalg.svdvals(target[:, :20])[:16].sum() / (0.1 * 1.5**0.5)
+    assert reached > 0.97
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_is_named_and_moves_nothing(bad):
     model = torch.nn.Sequential(torch.nn.Linear(8, 8, bias=False), torch.nn.Linear(8, 8, bias=False))

@@ -25,6 +25,9 @@ from golf.optim.spectral import (
 # Matrices of one shape are stacked up to this many elements: products of stacks keep a GPU busy, but on a CPU a stack
 # beyond its caches gains nothing over one matrix after another.
 _STACK = {"cpu": 1 << 21, "cuda": 1 << 28}
+# What each column of a basis gets of a coordinate axis at every step: a direction that was lost, as all are where a
+# gradient is zero, is found again from it. The others turn by a thousandth, and back with the product that follows.
+_REVIVAL = 1e-3
 
 
 class NuMuon(torch.optim.Optimizer):
@@ -67,9 +70,10 @@ class NuMuon(torch.optim.Optimizer):
         `exact` takes the directions from an SVD: slow, the oracle of the fast path, which follows them with a
         warm-started subspace iteration. `ns_coefficients` are those of every Newton-Schulz step at full rank, as in
         torch.optim.Muon; None takes Polar Express, whose steps differ. `dtype` is that of the products, as in
-        torch.optim.Muon bfloat16 by default; factorizations are made in float32. With a `process_group`, whose processes must hold the same parameters and
-        gradients, each computes a share of the directions and gets the others'. `error_if_nonfinite` makes `step`
-        raise FloatingPointError naming the parameter, on CUDA in a later step, so that no step waits for the device.
+        torch.optim.Muon bfloat16 by default; factorizations are made in float32. With a `process_group`, whose
+        processes must hold the same parameters and gradients, each computes a share of the directions and gets the
+        others'. `error_if_nonfinite` makes `step` raise FloatingPointError naming the parameter, on CUDA in a later
+        step, so that no step waits for the device.
         """
         for name, value, upper in (
             ("lr", lr, math.inf),
@@ -167,8 +171,9 @@ class NuMuon(torch.optim.Optimizer):
             quintics = POLAR_EXPRESS if same is None else (tuple(same),) * steps
             found = newton_schulz(_stacked(aims), steps=steps, quintics=quintics, tight=same is None)
             return [_Direction(full, None) for full in _unstacked(found, len(stack))]
-        bases = [move.basis(aim) for move, aim in zip(stack, aims, strict=True)]
-        left, right = top_factors(_stacked(aims), _stacked(bases), steps=first.group["ns_steps"])
+        bases = _stacked([move.basis(aim) for move, aim in zip(stack, aims, strict=True)])
+        bases.diagonal(dim1=-2, dim2=-1).add_(_REVIVAL)
+        left, right = top_factors(_stacked(aims), bases, steps=first.group["ns_steps"])
         pairs = zip(_unstacked(left, len(stack)), _unstacked(right, len(stack)), strict=True)
         return [_Direction(*pair) for pair in pairs]
 

@@ -138,8 +138,10 @@ def test_odd_matrices_give_finite_bounded_directions(matrix):
 def test_orthonormalize_spans_the_same_columns(m, k, seed):
     k = min(m, k)
     matrix = gaussian(m, k, seed=seed)
-    if torch.linalg.cond(matrix) > 1e2:
-        return  # two passes promise orthogonality for condition numbers up to about 1/√shift
+    if torch.linalg.cond(matrix) > 50:
+        # the factorization leaves singular values of 1 - e, e = κ² · shift · trace / 2σ₁² < .03, and the cubic step
+        # 2.5 e³ of that
+        return
     q = orthonormalize(matrix)
     assert torch.allclose(q.mT @ q, torch.eye(k), atol=1e-4)
     assert torch.allclose(q @ (q.mT @ matrix), matrix, atol=1e-3 * matrix.abs().max())

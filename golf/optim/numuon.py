@@ -148,7 +148,7 @@ class NuMuon(torch.optim.Optimizer):
             if noted is None or len(noted) != len(moves):
                 return
             sums = noted
-        if not bool(torch.isfinite(sums).all()):
+        if not math.isfinite(sums.sum().item()):
             guilty = moves[int((~torch.isfinite(sums)).nonzero()[0])]
             raise FloatingPointError(f"the gradient of {self._name(guilty.parameter)} is not finite")
 
@@ -285,16 +285,19 @@ class _Move:
 
     def apply(self, direction: _Direction) -> None:
         """Decay the parameter, step against the direction, and keep its right side as the next basis."""
-        whole = direction.left if direction.right is None else direction.left @ direction.right
-        if direction.right is None:
+        left, right = direction.left, direction.right
+        if right is None:
             self.state.pop("basis", None)
         else:
-            self.state["basis"] = direction.right.mT
+            self.state["basis"] = right.mT
         lr = self.group["lr"]
-        self.parameter.mul_(1 - lr * self.group["weight_decay"])
-        self.parameter.add_(
-            whole.mT if self.is_wide else whole, alpha=-lr * _shape_factor(self.parameter, self.group["adjust_lr_fn"])
-        )
+        decay = 1 - lr * self.group["weight_decay"]
+        length = lr * _shape_factor(self.parameter, self.group["adjust_lr_fn"])
+        parameter = self.parameter.mT if self.is_wide else self.parameter
+        if right is not None and right.dtype == parameter.dtype:
+            parameter.addmm_(left, right, beta=decay, alpha=-length)
+        else:
+            parameter.mul_(decay).add_(left if right is None else left @ right, alpha=-length)
 
 
 def _update_momentum(moves: list[_Move], momentum: float) -> None:

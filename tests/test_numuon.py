@@ -232,8 +232,8 @@ def test_a_step_takes_few_kernels():
     with _Kernels() as kernels:
         optimizer.step()
     # 15 of five quintics, 10 of scalings, 8 of orthonormal columns, 3 products of large matrices, 4 of the check of the
-    # gradient, 5 around momentum, basis and weight; it was 57 when a step over torch's Muon took .48
-    assert kernels.count <= 45
+    # gradient, 6 around momentum, basis and weight; it was 57 when a step over torch's Muon took .48
+    assert kernels.count <= 46
 
 
 class _Waits(torch.utils._python_dispatch.TorchDispatchMode):

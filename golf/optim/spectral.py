@@ -1,7 +1,8 @@
 """Pure functions on the singular values of matrices (..., M, N): polar factor, top-k directions, ranks.
 
-Products run in the dtype of the matrix that is given, factorizations (Cholesky) in float32. Nothing here waits for the
-device. Leading dimensions are batches.
+Products run in the dtype of the matrix that is given, factorizations (Cholesky) in float32. Nothing waits for
+the device but SVDs and eigendecompositions: `exact_directions`, diagnostics, and a basis that shrinks. Leading
+dimensions are batches.
 """
 
 from __future__ import annotations
@@ -70,12 +71,9 @@ def top_factors(matrix: Tensor, basis: Tensor, *, steps: int = 5) -> tuple[Tenso
     towards today's, and the polar factor of the small k x N matrix is then the exact optimum inside that subspace. Its
     rows are orthonormal, so they are the next basis: no SVD and no QR.
     """
-    image = matrix @ basis
-    largest = _largest(image)
-    left = _orthonormal(image.div_(largest))
-    # spans the image, so it is no smaller than that, and the image's scale tames it too
-    small = (left.mT @ matrix).div_(largest)
-    return left, _polar(small, steps=steps, quintics=TOP_POLAR_EXPRESS)
+    left, largest = _image(matrix, basis)
+    # what spans the image makes no less of the matrix than that, so the image's scale tames it too
+    return left, _polar((left.mT @ matrix).div_(largest), steps=steps, quintics=TOP_POLAR_EXPRESS)
 
 
 def fresh_basis(matrix: Tensor, rank: int, *, seed: int, power_iterations: int = 2) -> Tensor:
@@ -144,6 +142,13 @@ def effective_rank(singular_values: Tensor) -> float:
     energy = singular_values.double().square()
     share = energy / energy.sum().clamp_min(_TINY)
     return float(torch.exp(torch.special.entr(share).sum()))
+
+
+def _image(matrix: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+    """Orthonormal columns (..., M, k) spanning those of matrix @ basis, and the size (..., 1, 1) of that."""
+    image = matrix @ basis
+    largest = _largest(image)
+    return _orthonormal(image.div_(largest)), largest
 
 
 def _orthonormal(tame: Tensor) -> Tensor:

@@ -246,12 +246,14 @@ class _Waits(torch.utils._python_dispatch.TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("fraction", [0.25, 1.0])
-def test_no_step_waits_for_the_device(fraction):
-    weights = [parameter(64, 32), parameter(32, 64, seed=1)]
-    optimizer = NuMuon(weights, rank_fraction=fraction, error_if_nonfinite=False)
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("fractions", [[0.25] * 3, [1.0] * 3, [1.0, 0.75, 0.25, 0.5]], ids=["low", "full", "changing"])
+def test_no_step_waits_for_the_device(fractions, nesterov):
+    weights = [parameter(64, 32), parameter(32, 64, seed=1), parameter(32, 32, seed=2)]
+    optimizer = NuMuon(weights, nesterov=nesterov, error_if_nonfinite=False)
     with _Waits() as waits:
-        for _ in range(2):
+        for fraction in fractions:
+            optimizer.param_groups[0]["rank_fraction"] = fraction
             for weight in weights:
                 weight.grad = torch.ones_like(weight)
             optimizer.step()

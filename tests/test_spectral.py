@@ -234,3 +234,10 @@ def test_ten_steps_on_a_drifting_momentum_reach_the_ky_fan_norm(shape, dtype, sl
     reached = (direction.float() * momentum).sum() / torch.linalg.svdvals(momentum)[:rank].sum()
     assert reached > 0.99
     assert 1 - slack < values[rank - 1] and values[0] < 1 + slack
+
+
+def test_the_fast_path_compiles_to_one_graph():
+    matrix, basis = gaussian(48, 32), gaussian(32, 16)
+    compiled = torch.compile(top_factors, backend="aot_eager", fullgraph=True)
+    for ours, plain in zip(compiled(matrix, basis), top_factors(matrix, basis), strict=True):
+        assert torch.equal(ours, plain)  # this backend runs the same operators

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from golf.optim.finite import LateCheck, first_not_finite, sums_of
 from golf.optim.move import Direction, Move
 from golf.optim.schedules import rank_of
 from golf.optim.shares import balance, exchange
@@ -92,8 +93,7 @@ class NuMuon(torch.optim.Optimizer):
         }
         super().__init__(params, defaults)
         self._dtype, self._process_group, self._stack_bytes = dtype, process_group, stack_bytes
-        self._checks = error_if_nonfinite
-        self._sums: Tensor | None = None
+        self._checks, self._late_check = error_if_nonfinite, LateCheck()
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.ndim != 2:
@@ -130,20 +130,15 @@ class NuMuon(torch.optim.Optimizer):
                 index += 1
 
     def _refuse_nonfinite(self, moves: list[Move]) -> None:
-        """Raise for a gradient of this step, or on CUDA for one that the step before noted down.
-
-        A sum is not finite where an entry is not, and costs a tenth of a norm.
-        """
-        sums = torch.stack([move.gradient.sum(dtype=torch.float32) for move in moves])
+        """Raise for a gradient of this step, or on CUDA for one of a step before."""
+        parameters, sums = [move.parameter for move in moves], sums_of([move.gradient for move in moves])
         if sums.device.type == "cuda":
-            noted, self._sums = self._sums, torch.empty(len(moves), pin_memory=True)
-            self._sums.copy_(sums, non_blocking=True)
-            if noted is None or len(noted) != len(moves):
-                return
-            sums = noted
-        if not math.isfinite(sums.sum().item()):
-            guilty = moves[int((~torch.isfinite(sums)).nonzero()[0])]
-            raise FloatingPointError(f"the gradient of {self._name(guilty.parameter)} is not finite")
+            guilty = self._late_check(parameters, sums)
+        else:
+            index = first_not_finite(sums)
+            guilty = None if index is None else parameters[index]
+        if guilty is not None:
+            raise FloatingPointError(f"the gradient of {self._name(guilty)} is not finite")
 
     def _name(self, parameter: Tensor) -> str:
         for group in self.param_groups:

@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.memory import peak_of
 from golf.model import parameter_shapes
 from golf.optim import NuMuon, rank_of
 from golf.recipe import load_recipe
+from tests.peak_memory import peak_of
 
 SHAPES = ((512, 512), (1024, 1024), (2048, 512), (3072, 1024))
 FRACTION = 0.25

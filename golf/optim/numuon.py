@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from golf.optim.finite import LateCheck, first_not_finite, sums_of
+from golf.optim.move import Direction, Move
 from golf.optim.schedules import rank_of
 from golf.optim.shares import balance, exchange
-from golf.optim.spectral import (
-    POLAR_EXPRESS,
-    exact_directions,
-    fresh_basis,
-    newton_schulz,
-    resize_basis,
-    top_factors,
-)
+from golf.optim.spectral import POLAR_EXPRESS, exact_directions, newton_schulz, top_factors
+from golf.optim.stacks import cut, stack_aims, stack_bases, unstack
 
-# Matrices of one shape are stacked up to this many elements: products of stacks keep a GPU busy, but on a CPU a stack
-# beyond its caches gains nothing over one matrix after another.
-_STACK = {"cpu": 1 << 21, "cuda": 1 << 28}
+# What each column of a basis gets of a coordinate axis at every step: a direction that was lost, as all are where a
+# gradient is zero, is found again from it. The others turn by a thousandth, and back with the product that follows.
+_REVIVAL = 1e-3
 
 
 class NuMuon(torch.optim.Optimizer):
@@ -60,6 +55,7 @@ class NuMuon(torch.optim.Optimizer):
         exact: bool = False,
         dtype: torch.dtype = torch.bfloat16,
         process_group: dist.ProcessGroup | None = None,
+        stack_bytes: int | None = None,
         error_if_nonfinite: bool = True,
     ) -> None:
         """Options beyond torch.optim.Muon's; raises ValueError on bad ones.
@@ -69,8 +65,9 @@ class NuMuon(torch.optim.Optimizer):
         torch.optim.Muon; None takes Polar Express, whose steps differ. `dtype` is that of the products, as in
         torch.optim.Muon bfloat16 by default; factorizations are made in float32. With a `process_group`, whose
         processes must hold the same parameters and gradients, each computes a share of the directions and gets the
-        others'. `error_if_nonfinite` makes `step` raise FloatingPointError naming the parameter, on CUDA in a later
-        step, so that no step waits for the device.
+        others'. Matrices of one shape are worked on together within `stack_bytes` of memory, or one by one where one
+        needs more; None is 6 MB on a CPU and 256 MB on a GPU. `error_if_nonfinite` makes `step` raise
+        FloatingPointError naming the parameter, on CUDA in a later step, so that no step waits for the device.
         """
         for name, value, upper in (
             ("lr", lr, math.inf),
@@ -95,8 +92,8 @@ class NuMuon(torch.optim.Optimizer):
             "exact": exact,
         }
         super().__init__(params, defaults)
-        self._dtype, self._process_group, self._checks = dtype, process_group, error_if_nonfinite
-        self._sums: Tensor | None = None
+        self._dtype, self._process_group, self._stack_bytes = dtype, process_group, stack_bytes
+        self._checks, self._late_check = error_if_nonfinite, LateCheck()
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.ndim != 2:
@@ -117,37 +114,31 @@ class NuMuon(torch.optim.Optimizer):
         for group in self.param_groups:
             _update_momentum([move for move in moves if move.group is group], group["momentum"])
         if self._process_group is None:
-            for stack in _stacks(moves):
-                for move, direction in zip(stack, self._directions(stack), strict=True):
-                    move.apply(direction)
+            for stack in self._cut(moves):
+                self._step_stack(stack)
         else:
             self._step_shared(moves, self._process_group)
         return loss
 
-    def _moves(self) -> Iterator[_Move]:
+    def _moves(self) -> Iterator[Move]:
         index = 0
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     rank = rank_of(group["rank_fraction"], smaller_side=min(parameter.shape))
-                    yield _Move(parameter, group, self.state[parameter], rank, seed=index)
+                    yield Move(parameter, group, self.state[parameter], rank, seed=index)
                 index += 1
 
-    def _refuse_nonfinite(self, moves: list[_Move]) -> None:
-        """Raise for a gradient of this step, or on CUDA for one that the step before noted down.
-
-        A sum is not finite where an entry is not, and costs a tenth of a norm.
-        """
-        sums = torch.stack([move.gradient.sum(dtype=torch.float32) for move in moves])
+    def _refuse_nonfinite(self, moves: list[Move]) -> None:
+        """Raise for a gradient of this step, or on CUDA for one of a step before."""
+        parameters, sums = [move.parameter for move in moves], sums_of([move.gradient for move in moves])
         if sums.device.type == "cuda":
-            noted, self._sums = self._sums, torch.empty(len(moves), pin_memory=True)
-            self._sums.copy_(sums, non_blocking=True)
-            if noted is None or len(noted) != len(moves):
-                return
-            sums = noted
-        if not bool(torch.isfinite(sums).all()):
-            guilty = moves[int((~torch.isfinite(sums)).nonzero()[0])]
-            raise FloatingPointError(f"the gradient of {self._name(guilty.parameter)} is not finite")
+            guilty = self._late_check(parameters, sums)
+        else:
+            index = first_not_finite(sums)
+            guilty = None if index is None else parameters[index]
+        if guilty is not None:
+            raise FloatingPointError(f"the gradient of {self._name(guilty)} is not finite")
 
     def _name(self, parameter: Tensor) -> str:
         for group in self.param_groups:
@@ -157,29 +148,36 @@ class NuMuon(torch.optim.Optimizer):
                     return str(names[index]) if names else f"a parameter of shape {tuple(parameter.shape)}"
         raise LookupError("not a parameter of this optimizer")
 
-    def _directions(self, stack: list[_Move]) -> list[_Direction]:
-        """Directions of matrices of one shape and rank; their bases are kept in the state while k is below full."""
-        first = stack[0]
-        if first.group["exact"]:
-            return [_Direction(exact_directions(move.aim, move.rank), None) for move in stack]
-        aims = [move.aim.to(self._dtype) for move in stack]
-        if first.is_full_rank:
-            steps, same = first.group["ns_steps"], first.group["ns_coefficients"]
-            quintics = POLAR_EXPRESS if same is None else (tuple(same),) * steps
-            found = newton_schulz(_stacked(aims), steps=steps, quintics=quintics, tight=same is None)
-            return [_Direction(full, None) for full in _unstacked(found, len(stack))]
-        bases = [move.basis(aim) for move, aim in zip(stack, aims, strict=True)]
-        left, right = top_factors(_stacked(aims), _stacked(bases), steps=first.group["ns_steps"])
-        pairs = zip(_unstacked(left, len(stack)), _unstacked(right, len(stack)), strict=True)
-        return [_Direction(*pair) for pair in pairs]
+    def _cut(self, moves: list[Move]) -> Iterator[list[Move]]:
+        return cut(moves, dtype=self._dtype, most_bytes=self._stack_bytes)
 
-    def _step_shared(self, moves: list[_Move], group: dist.ProcessGroup) -> None:
+    def _step_stack(self, stack: list[Move]) -> None:
+        for move, direction in zip(stack, self._directions(stack), strict=True):
+            move.apply(direction)
+
+    def _directions(self, stack: list[Move]) -> list[Direction]:
+        """Directions of matrices of one shape and rank."""
+        options, rank = stack[0].group, stack[0].rank
+        if options["exact"]:
+            return [Direction(exact_directions(move.aim, rank), None) for move in stack]
+        steps, same = options["ns_steps"], options["ns_coefficients"]
+        aims = stack_aims(stack, self._dtype)
+        if stack[0].is_full_rank:
+            quintics = POLAR_EXPRESS if same is None else (tuple(same),) * steps
+            whole = newton_schulz(aims, steps=steps, quintics=quintics, tight=same is None)
+            return [Direction(each, None) for each in unstack(whole)]
+        bases = stack_bases(stack, aims)
+        bases.diagonal(dim1=-2, dim2=-1).add_(_REVIVAL)
+        left, right = top_factors(aims, bases, steps=steps)
+        return [Direction(*pair) for pair in zip(unstack(left), unstack(right), strict=True)]
+
+    def _step_shared(self, moves: list[Move], group: dist.ProcessGroup) -> None:
         """Compute this process's share of the directions, get the others', apply all."""
         owners = balance([move.cost for move in moves], dist.get_world_size(group))
         rank = dist.get_rank(group)
         own = [move for move, owner in zip(moves, owners, strict=True) if owner == rank]
         found: dict[int, Tensor] = {}
-        for stack in _stacks(own):
+        for stack in self._cut(own):
             found |= {id(m): d.flat() for m, d in zip(stack, self._directions(stack), strict=True)}
         first = moves[0]
         every = exchange(
@@ -194,134 +192,6 @@ class NuMuon(torch.optim.Optimizer):
             move.apply(move.unflatten(flat))
 
 
-@dataclass(frozen=True)
-class _Direction:
-    """left (M, k) @ right (k, N); where right is None, left is the whole direction. M ≥ N."""
-
-    left: Tensor
-    right: Tensor | None
-
-    def flat(self) -> Tensor:
-        return self.left.flatten() if self.right is None else torch.cat((self.left.flatten(), self.right.flatten()))
-
-
-@dataclass(frozen=True)
-class _Move:
-    """One parameter's step: what it needs and how a direction is applied. `aim` and directions have M ≥ N."""
-
-    parameter: Tensor
-    group: dict[str, Any]
-    state: dict[str, Any]
-    rank: int
-    seed: int
-
-    @property
-    def gradient(self) -> Tensor:
-        assert self.parameter.grad is not None
-        return self.parameter.grad
-
-    @property
-    def momentum(self) -> Tensor:
-        if "momentum_buffer" not in self.state:
-            self.state["momentum_buffer"] = torch.zeros_like(self.parameter)
-        buffer: Tensor = self.state["momentum_buffer"]
-        return buffer
-
-    @property
-    def aim(self) -> Tensor:
-        """What the step descends along, the longer side first."""
-        aim = self.momentum
-        if self.group["nesterov"]:
-            aim = torch.lerp(self.gradient, aim, self.group["momentum"])
-        return aim.mT if self.is_wide else aim
-
-    @property
-    def is_wide(self) -> bool:
-        return self.parameter.shape[0] < self.parameter.shape[1]
-
-    @property
-    def is_full_rank(self) -> bool:
-        return self.rank == min(self.parameter.shape)
-
-    @property
-    def kind(self) -> tuple[Any, ...]:
-        """What matrices of one stack have in common."""
-        p = self.parameter
-        options = (self.group["exact"], self.group["ns_steps"])
-        return (max(p.shape), min(p.shape), self.rank, p.device, p.dtype, *options)
-
-    @property
-    def cost(self) -> float:
-        """Multiplications of the direction, in M N k: for sharing the work out."""
-        m, n, k = max(self.parameter.shape), min(self.parameter.shape), self.rank
-        if self.is_full_rank:
-            return self.group["ns_steps"] * (2 * m * n * n + n**3)
-        return 3 * m * n * k + 2 * m * k * k + self.group["ns_steps"] * (2 * n * k * k + k**3)
-
-    @property
-    def elements(self) -> int:
-        """Numbers in this direction as it travels between processes."""
-        m, n = self.parameter.shape
-        return m * n if self.is_full_rank or self.group["exact"] else self.rank * (m + n)
-
-    def basis(self, aim: Tensor) -> Tensor:
-        """The last step's right directions (N, k), brought to today's rank."""
-        known = self.state.get("basis")
-        if known is None:
-            return fresh_basis(aim, self.rank, seed=self.seed)
-        return resize_basis(aim, known.to(aim.dtype), self.rank, seed=self.seed)
-
-    def unflatten(self, flat: Tensor) -> _Direction:
-        """Inverse of `_Direction.flat`."""
-        m, n = max(self.parameter.shape), min(self.parameter.shape)
-        if self.is_full_rank or self.group["exact"]:
-            return _Direction(flat.view(m, n), None)
-        left, right = flat.split((m * self.rank, self.rank * n))  # type: ignore[no-untyped-call]
-        return _Direction(left.view(m, self.rank), right.view(self.rank, n))
-
-    def apply(self, direction: _Direction) -> None:
-        """Decay the parameter, step against the direction, and keep its right side as the next basis."""
-        whole = direction.left if direction.right is None else direction.left @ direction.right
-        if direction.right is None:
-            self.state.pop("basis", None)
-        else:
-            self.state["basis"] = direction.right.mT
-        lr = self.group["lr"]
-        self.parameter.mul_(1 - lr * self.group["weight_decay"])
-        self.parameter.add_(
-            whole.mT if self.is_wide else whole, alpha=-lr * _shape_factor(self.parameter, self.group["adjust_lr_fn"])
-        )
-
-
-def _update_momentum(moves: list[_Move], momentum: float) -> None:
+def _update_momentum(moves: list[Move], momentum: float) -> None:
     if moves:
         torch._foreach_lerp_([m.momentum for m in moves], [m.gradient for m in moves], 1 - momentum)
-
-
-def _stacks(moves: list[_Move]) -> Iterator[list[_Move]]:
-    """Matrices of one kind together, as many as a stack may hold."""
-    by_kind: dict[tuple[Any, ...], list[_Move]] = {}
-    for move in moves:
-        by_kind.setdefault(move.kind, []).append(move)
-    for alike in by_kind.values():
-        parameter = alike[0].parameter
-        most = max(1, _STACK.get(parameter.device.type, 1) // parameter.numel())
-        for start in range(0, len(alike), most):
-            yield alike[start : start + most]
-
-
-def _stacked(matrices: list[Tensor]) -> Tensor:
-    """(B, M, N), or the matrix itself where it is alone: plain products are faster than stacks of one."""
-    return matrices[0] if len(matrices) == 1 else torch.stack(matrices)
-
-
-def _unstacked(found: Tensor, count: int) -> tuple[Tensor, ...]:
-    return (found,) if count == 1 else found.unbind()
-
-
-def _shape_factor(parameter: Tensor, adjust_lr_fn: str) -> float:
-    """torch.optim.Muon's learning-rate adjustment for a weight of `rows` outputs and `columns` inputs."""
-    rows, columns = parameter.shape
-    if adjust_lr_fn == "match_rms_adamw":
-        return float(0.2 * math.sqrt(max(rows, columns)))
-    return math.sqrt(max(1.0, rows / columns))

@@ -1,7 +1,8 @@
 """Pure functions on the singular values of matrices (..., M, N): polar factor, top-k directions, ranks.
 
-Products run in the dtype of the matrix that is given, factorizations (Cholesky) in float32. Nothing here waits for the
-device. Leading dimensions are batches.
+Products run in the dtype of the matrix that is given, factorizations (Cholesky) in float32. Nothing waits for
+the device but SVDs and eigendecompositions: `exact_directions`, diagnostics, and a basis that shrinks. Leading
+dimensions are batches.
 """
 
 from __future__ import annotations
@@ -32,10 +33,9 @@ NEWTON_SCHULZ_LIMIT = (1.875, -1.25, 0.375)
 _SAFETY = 1.02
 # Guards 0 / 0 for a zero matrix while leaving gradients of 1e-30 their direction.
 _TINY = torch.finfo(torch.float32).tiny
-# Rounding of a float32 Gram matrix of norm 1 is a few 1e-7; the first shift covers it. The proven bound of
-# arXiv:1809.11085 is 10^4 times larger and would cost orthogonality. The second pass has nothing left to cover but
-# directions that are not there.
-_CHOLESKY_SHIFTS = (1e-6, 1e-7)
+# Rounding of a float32 Gram matrix of norm 1 is a few 1e-7; the shift covers it. The proven bound of arXiv:1809.11085
+# is 10^4 times larger and would cost orthogonality.
+_CHOLESKY_SHIFT = 1e-6
 # Measured on two CPU cores with AMX: at k = 128 the Cholesky QR takes .6 of the polar factor's time, at 256 1.3.
 _WIDEST_QR = 192
 
@@ -50,20 +50,7 @@ def newton_schulz(matrix: Tensor, *, steps: int = 5, quintics: Quintics = POLAR_
     the root of its Frobenius norm bounds ‖X‖₂ from above, and more closely than ‖X‖_F does, which torch.optim.Muon
     divides by (not `tight`).
     """
-    tall = matrix.shape[-2] > matrix.shape[-1]
-    x = _tame(matrix)
-    for step in range(steps):
-        gram = x.mT @ x if tall else x @ x.mT
-        coefficients = quintics[step] if step < len(quintics) else NEWTON_SCHULZ_LIMIT
-        if step == 0:
-            norm = torch.linalg.vector_norm(gram, dim=(-2, -1), keepdim=True)
-            squared = _SAFETY**2 * norm if tight else gram.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-            bound = squared.clamp_min(_TINY)
-            quintic = _quintic(gram / bound, *coefficients) * bound.rsqrt()
-        else:
-            quintic = _quintic(gram, *coefficients)
-        x = x @ quintic if tall else quintic @ x
-    return x
+    return _polar(_tame(matrix), steps=steps, quintics=quintics, tight=tight)
 
 
 def exact_directions(matrix: Tensor, rank: int) -> Tensor:
@@ -84,8 +71,9 @@ def top_factors(matrix: Tensor, basis: Tensor, *, steps: int = 5) -> tuple[Tenso
     towards today's, and the polar factor of the small k x N matrix is then the exact optimum inside that subspace. Its
     rows are orthonormal, so they are the next basis: no SVD and no QR.
     """
-    left = orthonormalize(matrix @ basis)
-    return left, newton_schulz(left.mT @ matrix, steps=steps, quintics=TOP_POLAR_EXPRESS)
+    left, largest = _image(matrix, basis)
+    # what spans the image makes no less of the matrix than that, so the image's scale tames it too
+    return left, _polar((left.mT @ matrix).div_(largest), steps=steps, quintics=TOP_POLAR_EXPRESS)
 
 
 def fresh_basis(matrix: Tensor, rank: int, *, seed: int, power_iterations: int = 2) -> Tensor:
@@ -118,15 +106,13 @@ def resize_basis(matrix: Tensor, basis: Tensor, rank: int, *, seed: int) -> Tens
 def orthonormalize(matrix: Tensor) -> Tensor:
     """Orthonormal columns (..., M, k) spanning those of `matrix` (..., M, k).
 
-    By two shifted Cholesky QRs in float32: the shift (arXiv:1809.11085) makes the factorization succeed for
-    rank-deficient input too; columns beyond the rank then come out finite and at most unit length. Lower precision
-    holds no directions that need the second; from a width on where float32 factorizations take longer than all other
-    work, it takes the polar factor, which needs low-precision products alone.
+    By a shifted Cholesky QR in float32: the shift (arXiv:1809.11085) makes the factorization succeed for rank-deficient
+    input too; columns beyond the rank then come out finite and at most unit length. Of an input of condition number κ
+    it leaves singular values within about κ² shift of 1; a Newton-Schulz step brings them there. Lower precision holds
+    no directions that need it; from a width on where float32 factorizations take longer than all other work, it takes
+    the polar factor, which needs low-precision products alone.
     """
-    if matrix.dtype != torch.float32 and matrix.shape[-1] > _WIDEST_QR:
-        return newton_schulz(matrix, quintics=TOP_POLAR_EXPRESS)
-    q = _cholesky_qr(_tame(matrix).float(), _CHOLESKY_SHIFTS[0])
-    return _cholesky_qr(q, _CHOLESKY_SHIFTS[1]) if matrix.dtype == torch.float32 else q.to(matrix.dtype)
+    return _orthonormal(_tame(matrix))
 
 
 def singular_values(matrix: Tensor) -> Tensor:
@@ -158,20 +144,59 @@ def effective_rank(singular_values: Tensor) -> float:
     return float(torch.exp(torch.special.entr(share).sum()))
 
 
-def _cholesky_qr(matrix: Tensor, shift: float) -> Tensor:
-    """Q of matrix (..., M, k) = Q R, from the Cholesky factor of its Gram matrix with `shift` times its trace added."""
+def _image(matrix: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+    """Orthonormal columns (..., M, k) spanning those of matrix @ basis, and the size (..., 1, 1) of that."""
+    image = matrix @ basis
+    largest = _largest(image)
+    return _orthonormal(image.div_(largest)), largest
+
+
+def _orthonormal(tame: Tensor) -> Tensor:
+    """`orthonormalize` for entries of at most 1."""
+    if tame.dtype != torch.float32 and tame.shape[-1] > _WIDEST_QR:
+        return _polar(tame, quintics=TOP_POLAR_EXPRESS)
+    q = _cholesky_qr(tame.float())
+    return _quintic(q, _gram(q), *NEWTON_SCHULZ_LIMIT) if tame.dtype == torch.float32 else q.to(tame.dtype)
+
+
+def _cholesky_qr(matrix: Tensor) -> Tensor:
+    """Q of matrix (..., M, k) = Q R, from the Cholesky factor of its Gram matrix with a share of its trace added."""
     gram = matrix.mT @ matrix
     diagonal = gram.diagonal(dim1=-2, dim2=-1)
-    diagonal.add_(shift * diagonal.sum(-1, keepdim=True) + _TINY)
+    trace = diagonal.sum(-1, keepdim=True)
+    diagonal.add_(trace, alpha=_CHOLESKY_SHIFT).add_(_TINY)
     factor, _ = torch.linalg.cholesky_ex(gram)
     return torch.linalg.solve_triangular(factor.mT, matrix, upper=True, left=False)
 
 
-def _quintic(gram: Tensor, a: float, b: float, c: float) -> Tensor:
-    """a + b · gram + c · gram² (..., k, k)."""
-    found = _plus(b, gram, c, gram, gram)
-    found.diagonal(dim1=-2, dim2=-1).add_(a)
-    return found
+def _polar(x: Tensor, *, steps: int = 5, quintics: Quintics, tight: bool = True) -> Tensor:
+    """`newton_schulz` for a matrix that is neither tiny nor huge; it is overwritten."""
+    gram = _gram(x)
+    if tight:
+        bound = torch.linalg.vector_norm(gram, dim=(-2, -1), keepdim=True)
+    else:
+        bound = gram.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+    x.mul_(bound.clamp_min_(_TINY).rsqrt())
+    gram.div_(bound)
+    for step in range(steps):
+        a, b, c = quintics[step] if step < len(quintics) else NEWTON_SCHULZ_LIMIT
+        if step:
+            gram = _gram(x)
+        elif tight:
+            a, b, c = a / _SAFETY, b / _SAFETY**3, c / _SAFETY**5
+        x = _quintic(x, gram, a, b, c)
+    return x
+
+
+def _gram(x: Tensor) -> Tensor:
+    """The smaller Gram matrix of x (..., M, N)."""
+    return x.mT @ x if x.shape[-2] > x.shape[-1] else x @ x.mT
+
+
+def _quintic(x: Tensor, gram: Tensor, a: float, b: float, c: float) -> Tensor:
+    """a x + b x³ + c x⁵ of the singular values of x (..., M, N), whose smaller Gram matrix is `gram`."""
+    rest = _plus(b, gram, c, gram, gram)
+    return _plus(a, x, 1, x, rest) if x.shape[-2] > x.shape[-1] else _plus(a, x, 1, rest, x)
 
 
 def _plus(beta: float, term: Tensor, alpha: float, left: Tensor, right: Tensor) -> Tensor:
@@ -182,5 +207,9 @@ def _plus(beta: float, term: Tensor, alpha: float, left: Tensor, right: Tensor) 
 
 def _tame(matrix: Tensor) -> Tensor:
     """`matrix` over its largest entry, so that squares of 1e-30 and 1e30 neither vanish nor overflow."""
-    largest = matrix.abs().amax(dim=(-2, -1), keepdim=True)
-    return matrix / largest.clamp_min(_TINY)
+    return matrix / _largest(matrix)
+
+
+def _largest(matrix: Tensor) -> Tensor:
+    """Magnitude (..., 1, 1) of the largest entry, or a tiny one."""
+    return matrix.abs().amax(dim=(-2, -1), keepdim=True).clamp_min_(_TINY)

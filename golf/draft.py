@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.metadata import version
 
 import torch
@@ -60,7 +59,9 @@ class Draft:
     small: Mapping[str, Tensor] = field(default_factory=dict)
     """small tensors that were tuned, by name; the model's own stand for the others"""
     step: Callable[[str, float], None] = lambda _name, _share: None
-    """called before each matrix with its name and the share that is done; may raise to stop"""
+    """called before matrices that are coded together, with the first one's name and the share that is done"""
+    check: Callable[[], None] = lambda: None
+    """called now and then from any thread; may raise to stop"""
 
     @property
     def weights(self) -> int:
@@ -71,22 +72,21 @@ class Draft:
         """Real bytes of the file at the global step `scale`, and what it is made of."""
         low_rank = self.recipe.pack.low_rank
 
-        def code(group: list[Prepared], poll: Callable[[], None]) -> list[Coded]:
-            return code_matrices(group, scale, low_rank=low_rank, poll=poll)
+        def code(group: list[Prepared]) -> list[Coded]:
+            return code_matrices(group, scale, low_rank=low_rank, poll=self.check)
 
-        by_name = {c.name: c for group in in_order(lambda item: code(*item), self._watched()) for c in group}
+        by_name = {c.name: c for group in in_order(code, self._watched()) for c in group}
         coded = [by_name[prepared.name] for prepared in self.prepared]
         payloads = [*self._fixed_payloads(), *_matrix_payloads(coded, self.recipe.pack.coder)]
         packed = Packed(coded, payloads, self._manifest(coded))
         return len(assemble(packed.manifest, payloads)), packed
 
-    def _watched(self) -> Iterator[tuple[list[Prepared], Callable[[], None]]]:
-        """Matrices that are coded together, and what may stop that."""
+    def _watched(self) -> Iterator[list[Prepared]]:
+        """Matrices that are coded together."""
         done = 0
         for group in together(self.prepared):
-            poll = partial(self.step, group[0].name, done / len(self.prepared))
-            poll()
-            yield group, poll
+            self.step(group[0].name, done / len(self.prepared))
+            yield group
             done += len(group)
 
     def decoded(self, packed: Packed) -> Transformer:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from golf.compress.allocate import ENDLESS, Solution, finest_scale, is_full, least_scale, solve
+from golf.compress.allocate import ENDLESS, Solution, finest_scale, is_full, solve
 from golf.compress.tune import tune
 from golf.draft import Draft, Packed
 from golf.errors import CapError
@@ -117,7 +116,7 @@ def _with_or_without_factors(draft: Draft, source: Source, room: int) -> Fit:
 def _finest(draft: Draft, source: Source, room: int) -> tuple[Solution[Packed], float]:
     """The finest pack by rounding alone, and its gap on training text."""
     target = source.recipe.pack.target_gap
-    least = max(least_scale(float(np.sqrt(np.square(p.scaled, dtype=np.float64).sum()))) for p in draft.prepared)
+    least = max(p.least_scale() for p in draft.prepared)
     finest = max(finest_scale(draft.weights, target), least)
     found = _filled(draft, _solve(draft, room, finest), room)
     gap = training_gap(draft, found.packed, source)
@@ -151,6 +150,11 @@ def _tuned(draft: Draft, source: Source, solution: Solution[Packed], room: int, 
     section = source.recipe.pack
     # a bit a weight is a doubling of the step
     scale = solution.scale * 2.0 ** (-8 * (_TUNING_EXCESS - 1) * room / draft.weights)
+
+    def step(share: float) -> None:
+        source.check()
+        source.observer.stage("tune", share)
+
     tuning = tune(
         source.model,
         draft.prepared,
@@ -158,7 +162,7 @@ def _tuned(draft: Draft, source: Source, solution: Solution[Packed], room: int, 
         count=source.count(tokens, batch_tokens=section.tune_batch_tokens),
         scale=scale,
         low_rank=section.low_rank,
-        step=lambda share: source.observer.stage("tune", share),
+        step=step,
     )
     return replace(draft, prepared=tuning.prepared, small=tuning.small)
 

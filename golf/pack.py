@@ -154,6 +154,7 @@ def make_draft(source: Source, prepared: list[Prepared], float_score: Score) -> 
             device=source.device.type,
         ),
         step=step,
+        check=source.check,
     )
 
 

@@ -16,6 +16,7 @@ from golf.artifact import Artifact, Manifest, TensorEntry, decompress_zstd
 from golf.compress.conditional import CLASSES, CLASSES_WITHOUT_TRELLIS, Tables
 from golf.compress.integers import Coded, Weights, decode_matrix, update_digest
 from golf.compress.payloads import CONDITIONAL, TABLES, Payload, unpack_matrix
+from golf.compress.trellis import PARITY_CHECKS
 from golf.data.tokenizer import Tokenizer, load_tokenizer
 from golf.errors import DamagedFile, RecipeError
 from golf.model import Transformer, parameter_shapes
@@ -218,6 +219,8 @@ def _decode_matrix(artifact: Artifact, tensor: TensorEntry, tables: Tables | Non
     for key in ("spread", "states"):
         if not isinstance(parameters.get(key, 0), int):
             raise DamagedFile("manifest", f"the {key} of {tensor.name} must be an integer")
+    if parameters.get("states", min(PARITY_CHECKS)) not in PARITY_CHECKS:
+        raise DamagedFile("manifest", f"{tensor.name} has a trellis of {parameters['states']} states, which is none")
     return unpack_matrix(
         tensor.name,
         (tensor.shape[0], tensor.shape[1]),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from golf.artifact import decompress_zstd
 from golf.compress import trellis
-from golf.compress.codec import Tuned, code_matrices, code_matrix, distortion, prepare_matrix, targets_of, together
+from golf.compress.codec import Tuned, code_matrices, code_matrix, distortion, prepare_matrix, round_matrices, together
 from golf.compress.conditional import Tables
 from golf.compress.factorize import choose_rank, factorize, reconstruct, spectrum
 from golf.compress.integers import decode_matrix, update_digest
@@ -161,7 +161,8 @@ def test_feedback_makes_the_same_bytes_cost_less():
 
 def test_a_tuned_matrix_is_rounded_from_its_targets_and_keeps_its_factors():
     prepared = prepare_matrix("w", weights(40, 30, rank=2), sensitivity(40, 30), low_rank="auto")
-    ((factors, targets),) = targets_of([prepared], 0.05, low_rank="auto")
+    (rounding,) = round_matrices([prepared], 0.05, low_rank="auto")
+    factors, targets = rounding.factors, rounding.targets
     assert factors.rank
     tuned = replace(prepared, tuned=Tuned(targets * np.float32(0.05), factors, 0.05))
     assert np.allclose(
@@ -188,6 +189,33 @@ def test_matrices_side_by_side_are_rounded_as_each_alone(low_rank):
         side_by_side = code_matrices(group, 0.03, low_rank=low_rank)
         alone = [code_matrix(each, 0.03, low_rank=low_rank) for each in group]
         assert [digest(coded) for coded in side_by_side] == [digest(coded) for coded in alone]
+
+
+@pytest.mark.parametrize("states", STATES)
+def test_at_the_least_step_no_symbol_overflows_and_below_it_one_does(states):
+    matrix = weights(64, 48)
+    matrix[3, 5] = 1e6
+    prepared = prepare_matrix("w", matrix, sensitivity(64, 48, spread=0), low_rank="off", states=states)
+    least = prepared.least_scale()
+    assert np.isfinite(decode_matrix(code_matrix(prepared, least, low_rank="off"))).all()
+    with pytest.raises(OverflowError):
+        code_matrix(prepared, least / 2, low_rank="off")
+
+
+def test_ties_are_rounded_side_by_side_as_alone():
+    """Targets on quarters have many paths of one cost; feedback must belong to the symbols that are written."""
+    rng = np.random.default_rng(0)
+    matrices = [(rng.integers(-9, 10, (M, 4)) / 4).astype(np.float32) for M in (3, 200, 130)]
+    flat = Sensitivity(np.ones(1), np.eye(4))
+    every = [
+        prepare_matrix(f"w{i}", matrix, replace(flat, rows=np.ones(len(matrix))), low_rank="off", states=8)
+        for i, matrix in enumerate(matrices)
+    ]
+    scale = 1 / trellis.GRAIN
+    for coded, rounding in zip(
+        code_matrices(every, scale, low_rank="off"), round_matrices(every, scale, low_rank="off"), strict=True
+    ):
+        assert np.array_equal(trellis.Trellis().values(coded.residual), rounding.values)
 
 
 def test_a_trellis_costs_less_than_rounding_at_the_same_bytes():

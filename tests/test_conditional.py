@@ -1,3 +1,4 @@
+import struct
 from contextlib import suppress
 
 import numpy as np
@@ -10,6 +11,7 @@ from golf.compress.conditional import (
     MAX_HIGH,
     RESIDUALS,
     ROWS,
+    SECOND_GRID,
     Histogram,
     Tables,
     fits,
@@ -18,6 +20,8 @@ from golf.compress.conditional import (
 )
 from golf.compress.quantize import Steps
 from golf.errors import DamagedFile
+
+EVERY_CLASS = [k for k in range(CLASSES) if k <= ROWS + 2 or k >= SECOND_GRID]
 
 
 def coded(symbols, classes):
@@ -46,7 +50,7 @@ def test_whatever_fits_comes_back(M, N, deviation, seed):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(-MAX_HIGH, MAX_HIGH), st.integers(0, CLASSES - 1)), min_size=1, max_size=300))
+@given(st.lists(st.tuples(st.integers(-MAX_HIGH, MAX_HIGH), st.sampled_from(EVERY_CLASS)), min_size=1, max_size=300))
 def test_any_symbols_of_any_classes_come_back(pairs):
     symbols = np.array([value for value, _ in pairs], dtype=np.int32)
     classes = np.array([k for _, k in pairs], dtype=np.uint8)
@@ -113,6 +117,13 @@ def test_a_flipped_bit_never_gets_past_unnoticed_as_an_exception_of_another_kind
         with suppress(DamagedFile):
             read = Tables.from_bytes(bytes(content) if flips_tables else tables, part="t")
             read.decode(payload if flips_tables else bytes(content), classes, part="x")
+
+
+@pytest.mark.parametrize(("k", "low"), [(59, 0), (63, 0), (120, 0), (55, 4096), (119, 4096), (0, 4097)])
+def test_records_of_no_class_and_of_symbols_beyond_int32_are_refused(k, low):
+    with pytest.raises(DamagedFile, match="record of no class"):
+        Tables.from_bytes(struct.pack("<BhHB", k, low, 1, 0), part="t")
+    assert Tables.from_bytes(struct.pack("<BhHB", 54, 4095, 1, 0), part="t")
 
 
 def test_what_follows_the_last_symbol_is_refused():

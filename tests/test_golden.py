@@ -3,12 +3,14 @@
 A new one is made from the recipe beside it: `golf train tests/golden/v3.toml`, `golf pack`, and copied here.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cli import golf, golf_json
 
 from golf.artifact import Payload, assemble, open_artifact, parse_artifact
+from golf.artifact.layout import FIRST_VERSION, VERSION
 from golf.errors import DamagedFile, UsageError
 from golf.rebuild import rebuild
 
@@ -17,7 +19,7 @@ FILES = sorted(GOLDEN.glob("*.bin"))
 
 
 def test_there_is_one_for_this_version():
-    assert {path.stem for path in FILES} >= {"v1", "v2", "v3"}
+    assert [path.stem for path in FILES] == [f"v{number}" for number in range(FIRST_VERSION, VERSION + 1)]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
@@ -82,3 +84,14 @@ def test_tables_without_a_reader_and_codecs_of_another_version_are_refused():
     assert any("states" in tensor.parameters for tensor in trellis.manifest.tensors)
     with pytest.raises(DamagedFile, match="section tables: holds a record of no class"):
         rebuild(parse_artifact(assemble(trellis.manifest, trellis.payloads(), version=2)))
+
+
+@pytest.mark.parametrize("states", [0, 5, 8.0])
+def test_a_trellis_that_is_none_is_refused(states):
+    artifact = open_artifact(GOLDEN / "v3.bin")
+    tensors = tuple(
+        replace(t, parameters={**t.parameters, "states": states}) if "states" in t.parameters else t
+        for t in artifact.manifest.tensors
+    )
+    with pytest.raises(DamagedFile, match="states"):
+        rebuild(parse_artifact(assemble(replace(artifact.manifest, tensors=tensors), artifact.payloads())))

@@ -360,3 +360,31 @@ def test_products_are_bfloat16_only_where_hardware_multiplies_it(monkeypatch):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
         assert product_dtype(cpu) == wanted
     assert product_dtype(torch.device("cuda")) == torch.bfloat16
+
+
+def test_a_restored_basis_gives_the_same_bits_in_bfloat16(monkeypatch):
+    """A checkpoint keeps tensors row by row; a basis in another layout would round its products otherwise."""
+    monkeypatch.setattr(build, "product_dtype", lambda device: torch.bfloat16)
+
+    class Wide(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = torch.nn.Embedding(4, 8)
+            self.matrix = torch.nn.Linear(160, 96, bias=False)
+
+    def trained(restart_at):
+        torch.manual_seed(0)
+        model = Wide()
+        optimizers = Optimizers(Optimizer(name="numuon"), model)
+        for step in range(5):
+            if step == restart_at:
+                state = {k: v.clone().contiguous() for k, v in optimizers.tensors().items()}
+                optimizers = Optimizers(Optimizer(name="numuon"), model)
+                optimizers.restore(state)
+            optimizers.schedule(1.0, 4, 5)  # where the rank is at its end
+            for index, p in enumerate(model.parameters()):
+                p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(10 * step + index))
+            optimizers.step()
+        return model.matrix.weight.detach().clone()
+
+    assert torch.equal(trained(restart_at=None), trained(restart_at=3))

@@ -84,7 +84,7 @@ def test_tuned_packs_meet_their_caps_too_and_are_no_worse_than_rounding(trained,
         assert found.gap == pytest.approx(training_gap(found.draft, found.solution.packed, source))
 
 
-def test_a_trellis_is_taken_where_it_beats_rounding_and_where_it_is_asked_for(trained, curve):
+def test_without_tuning_a_trellis_is_taken_unless_plain_rounding_is_asked_for(trained, curve):
     room = round(0.5 * curve["points"][-1]["size"])
     found = {}
     for quantizer in ("auto", "trellis", "uniform"):

@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golf.compress.trellis import NOISE, PARITY_CHECKS, SEGMENT, Trellis, fold, lanes, side_by_side, unfold
+from golf.compress.trellis import NOISE, PARITY_CHECKS, SEGMENT, Trellis, fold, lanes, side_by_side, symbols_of, unfold
+
+
+def nearest(targets, trellis=None):
+    """The values of the best paths through a matrix's targets (M, N)."""
+    return unfold((trellis or Trellis()).round_lanes(fold(targets)), len(targets))
 
 
 def values_slowly(trellis, symbols):
@@ -36,31 +41,30 @@ def test_the_best_path_is_the_best_of_all(states):
     for _ in range(20):
         targets = rng.uniform(-2.5, 2.5, 5).astype(np.float32)
         least = np.square(values - targets).sum(1).min()
-        found = trellis.nearest(targets[:, None])[:, 0]
+        found = nearest(targets[:, None], trellis)[:, 0]
         assert np.square(found - targets).sum() == pytest.approx(least, rel=1e-5)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 400), st.integers(1, 20), st.floats(0.01, 1e4), st.integers(0, 999))
-def test_searched_symbols_stand_for_the_nearest_values(M, N, size, seed):
+def test_symbols_stand_for_the_values_that_were_found(M, N, size, seed):
     trellis = Trellis()
     targets = (np.random.default_rng(seed).normal(size=(M, N)) * size).astype(np.float32)
-    nearest = trellis.nearest(targets)
-    assert np.array_equal(trellis.values(trellis.search(targets)), nearest)
-    assert np.abs(nearest - targets).max() <= 2
-    assert np.array_equal(unfold(trellis.round_lanes(fold(targets)), M), nearest)
+    found = nearest(targets)
+    assert np.array_equal(trellis.values(symbols_of(found)), found)
+    assert np.abs(found - targets).max() <= 2
 
 
 @pytest.mark.parametrize(("states", "most"), [(4, 0.268), (8, NOISE), (16, 0.2575)])
 def test_noise_falls_with_states_and_is_below_roundings_at_the_same_bits(states, most):
     """A symbol costs what it would on a grid of step 2, whose noise is 1/3: 1.09 dB more than with 8 states."""
     targets = (np.random.default_rng(0).normal(size=(SEGMENT, 600)) * 40).astype(np.float32)
-    assert np.square(Trellis(states).nearest(targets) - targets).mean() < 1.01 * most
+    assert np.square(nearest(targets, Trellis(states)) - targets).mean() < 1.01 * most
 
 
 def test_zero_is_on_both_grids_so_that_nothing_costs_nothing():
     trellis = Trellis()
-    assert not trellis.search(np.full((300, 3), 0.1, dtype=np.float32)).any()
+    assert not nearest(np.full((300, 3), 0.1, dtype=np.float32)).any()
     assert not trellis.values(np.zeros((300, 3), dtype=np.int32)).any()
 
 
@@ -95,4 +99,4 @@ def test_columns_side_by_side_are_the_lanes_of_each():
 
 def test_what_float32_could_not_bring_back_is_refused():
     with pytest.raises(OverflowError):
-        Trellis().search(np.full((2, 2), 1e9, dtype=np.float32))
+        symbols_of(np.full((2, 2), 1e9, dtype=np.float32))

@@ -1,13 +1,13 @@
 """Weights to integers: scaled, factorized, rounded.
 
-`targets_of` owns the order of things: factors are quantized first, decoded, and the residual is what their DECODED
+`round_matrices` owns the order of things: factors are quantized first, decoded, and the residual is what their DECODED
 product leaves.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from golf.compress import trellis
+from golf.compress.allocate import least_scale
 from golf.compress.factorize import (
     Factors,
     LowRank,
@@ -41,6 +42,18 @@ class Tuned:
 
 
 @dataclass(frozen=True)
+class Rounding:
+    """Factors, and the residual's targets and what they were rounded to, (M, N) in units of the steps.
+
+    Without a residual both are None. The targets of an untuned matrix have the errors of the columns behind them in.
+    """
+
+    factors: Factors
+    targets: Weights | None
+    values: Weights | None
+
+
+@dataclass(frozen=True)
 class Prepared:
     """What does not depend on the global step: a matrix in scaled coordinates, its steps, feedback and spectrum."""
 
@@ -63,6 +76,10 @@ class Prepared:
         A trellis's grid is finer than plain rounding's of the same error.
         """
         return scale * trellis.GRAIN if self.states else scale
+
+    def least_scale(self) -> float:
+        """The global step below which symbols could overflow, factors included."""
+        return least_scale(float(np.sqrt(np.square(self.scaled, dtype=np.float64).sum()))) / self.unit(1.0)
 
 
 def prepare_matrix(
@@ -99,8 +116,8 @@ def code_matrices(
     Matrices do not mind one another; many of equally many columns are faster at once. `poll` is called now and then
     and may raise to stop.
     """
-    found = targets_of(given, scale, low_rank=low_rank, poll=poll)
-    return [_coded(each, scale, *parts) for each, parts in zip(given, found, strict=True)]
+    found = round_matrices(given, scale, low_rank=low_rank, poll=poll)
+    return [_coded(each, scale, rounding) for each, rounding in zip(given, found, strict=True)]
 
 
 def code_matrix(given: Prepared, scale: float, *, low_rank: LowRank) -> Coded:
@@ -108,28 +125,25 @@ def code_matrix(given: Prepared, scale: float, *, low_rank: LowRank) -> Coded:
     return code_matrices([given], scale, low_rank=low_rank)[0]
 
 
-def targets_of(
+def round_matrices(
     given: Sequence[Prepared], scale: float, *, low_rank: LowRank, poll: Callable[[], None] = lambda: None
-) -> list[tuple[Factors, Weights | None]]:
-    """Factors, and what residual symbols are rounded from, (M, N) in units of their steps; None without residual.
-
-    The targets of an untuned matrix have the errors of the columns behind them fed back.
-    """
-    found: dict[str, tuple[Factors, Weights | None]] = {}
-    columns: dict[int, list[tuple[Prepared, Weights]]] = {}
+) -> list[Rounding]:
+    """Factors first; then what their decoded product leaves, rounded, each column taking up the errors behind it."""
+    found: dict[str, Rounding] = {}
+    rests: list[tuple[Prepared, Weights]] = []
     for each in given:
+        poll()
         if each.tuned is not None:
-            found[each.name] = _rescaled(each.tuned, scale), each.tuned.targets / np.float32(each.unit(scale))
+            targets = each.tuned.targets / np.float32(each.unit(scale))
+            found[each.name] = Rounding(_rescaled(each.tuned, scale), targets, np.rint(targets))
             continue
         factors = _factors(each, scale, low_rank)
-        found[each.name] = factors, None
+        found[each.name] = Rounding(factors, None, None)
         if low_rank != "only":
             target = each.scaled / np.float32(each.unit(scale))
-            rest = target - reconstruct(factors) if factors.rank else target
-            columns.setdefault(rest.shape[1], []).append((each, rest))
-    for group in columns.values():
-        for (each, _), targets in zip(group, _fed_back(group, poll), strict=True):
-            found[each.name] = found[each.name][0], targets
+            rests.append((each, target - reconstruct(factors) if factors.rank else target))
+    for each, targets, values in _fed_back(rests, poll):
+        found[each.name] = replace(found[each.name], targets=targets, values=values)
     return [found[each.name] for each in given]
 
 
@@ -139,27 +153,32 @@ def distortion(given: Prepared, coded: Coded, scale: float) -> float:
     return given.sensitivity.cost(error.astype(np.float64) * given.steps.relative() * given.base)
 
 
-def _coded(given: Prepared, scale: float, factors: Factors, targets: Weights | None) -> Coded:
-    """Integers of one matrix, given its factors and its residual's targets."""
+def _coded(given: Prepared, scale: float, rounding: Rounding) -> Coded:
+    """Integers of one matrix, given what it was rounded to."""
     shape, step = _shape(given.scaled), given.base * given.unit(scale)
-    residual = None if targets is None else symbols_of(targets, given.states)
+    residual = None if rounding.values is None else symbols_of(rounding.values, given.states)
     if residual is None or not residual.any():
-        return Coded(given.name, shape, step, given.steps, factors, None)
-    return Coded(
-        given.name, shape, step, given.steps, factors, residual, spread_of(residual, given.steps), given.states
-    )
+        return Coded(given.name, shape, step, given.steps, rounding.factors, None)
+    spread = spread_of(residual, given.steps)
+    return Coded(given.name, shape, step, given.steps, rounding.factors, residual, spread, given.states)
 
 
-def _fed_back(group: Sequence[tuple[Prepared, Weights]], poll: Callable[[], None]) -> list[Weights]:
-    """Targets (M, N) of matrices of equally many columns, rounded side by side where that is faster."""
-    plain, coded = ([pair for pair in group if bool(pair[0].states) == kind] for kind in (False, True))
-    found = {given.name: round_columns(target, given.spread)[1] for given, target in plain}
-    if coded:
-        nearest = _nearest(coded[0][0].states, [len(target) for _, target in coded], poll)
-        spreads = [given.spread for given, _ in coded]
-        _, targets = round_together([target for _, target in coded], spreads, nearest)
-        found |= {given.name: each for (given, _), each in zip(coded, targets, strict=True)}
-    return [found[given.name] for given, _ in group]
+def _fed_back(
+    rests: Sequence[tuple[Prepared, Weights]], poll: Callable[[], None]
+) -> Iterator[tuple[Prepared, Weights, Weights]]:
+    """Each matrix with its targets and what they were rounded to; those for a trellis by columns side by side."""
+    coded: dict[int, list[tuple[Prepared, Weights]]] = {}
+    for each, rest in rests:
+        if each.states:
+            coded.setdefault(rest.shape[1], []).append((each, rest))
+        else:
+            values, targets = round_columns(rest, each.spread)
+            yield each, targets, values
+    for group in coded.values():
+        nearest = _nearest(group[0][0].states, [len(rest) for _, rest in group], poll)
+        found = round_together([rest for _, rest in group], [each.spread for each, _ in group], nearest)
+        for (each, _), (values, targets) in zip(group, found, strict=True):
+            yield each, targets, values
 
 
 def _nearest(states: int, sizes: list[int], poll: Callable[[], None]) -> Callable[[Tensor], Tensor]:

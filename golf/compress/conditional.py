@@ -133,7 +133,8 @@ class Tables:
                 raise DamagedFile(part, "ends within a record")
             k, low, count = _RECORD.unpack_from(content, position)
             position += _RECORD.size
-            if not last < k < classes or not count or low < -MAX_HIGH or low + count - 1 > MAX_HIGH:
+            known = last < k < classes and not CLASSES_WITHOUT_TRELLIS <= k < SECOND_GRID
+            if not known or not count or low < -MAX_HIGH or low + count - 1 > _highest(k):
                 raise DamagedFile(part, "holds a record of no class or of symbols that no class has")
             if position + count > len(content):
                 raise DamagedFile(part, "ends within a record")
@@ -217,9 +218,14 @@ class Reader:
         except DamagedFile:
             raise
         except BaseException as error:  # the Rust core reports broken input as a panic, which is no Exception
-            if isinstance(error, KeyboardInterrupt):
+            if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
                 raise
             raise DamagedFile(self._part, "entropy-coded data is malformed") from None
+
+
+def _highest(k: int) -> int:
+    """The largest high part whose symbols are int32."""
+    return min(MAX_HIGH, (1 << 31 - int(_SHIFTS[k])) - 1)
 
 
 def _shift_of(k: int) -> int:

@@ -52,19 +52,18 @@ def round_columns(
 
     `spread` (N, N) is in the same units. Only what lies below its diagonal is used.
     """
-    rounded, (targets,) = round_together([values], [spread], torch.round)
-    return np.ascontiguousarray(rounded.numpy().T), targets
+    (found,) = round_together([values], [spread], torch.round)
+    return found
 
 
 def round_together(
     values: Sequence[NDArray[np.float32]],
     spreads: Sequence[NDArray[np.float32]],
     nearest: Callable[[Tensor], Tensor],
-) -> tuple[Tensor, list[NDArray[np.float32]]]:
+) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Round matrices (M_i, N) of equally many columns side by side, as `round_columns` does each.
 
-    `nearest` maps one column's targets (Σ M_i,) to what they are rounded to. Returns all rounded columns (N, Σ M_i),
-    and the targets (M_i, N) of each.
+    `nearest` maps one column's targets (Σ M_i,) to what they are rounded to.
     """
     ahead = torch.cat([torch.from_numpy(np.ascontiguousarray(each.T)) for each in values], 1)  # columns lie together
     matrices = [torch.from_numpy(spread) for spread in spreads]
@@ -78,7 +77,11 @@ def round_together(
         targets[start:end] = ahead[start:end]
         for matrix, part in zip(matrices, parts, strict=True):
             ahead[:start, part] += matrix[start:end, :start].T @ errors[:, part]
-    return rounded, [np.ascontiguousarray(targets[:, part].numpy().T) for part in parts]
+    return [(_transposed(rounded[:, part]), _transposed(targets[:, part])) for part in parts]
+
+
+def _transposed(columns: Tensor) -> NDArray[np.float32]:
+    return np.ascontiguousarray(columns.numpy().T)
 
 
 def _round_block(

@@ -34,13 +34,13 @@ class Coded:
     states: int = 0
 
 
-def symbols_of(targets: Weights, states: int) -> Symbols:
-    """Residual symbols (M, N) of targets (M, N): the nearest integers, or the best path through a trellis."""
-    return trellis.Trellis(states).search(targets) if states else quantize(targets)
+def symbols_of(values: Weights, states: int) -> Symbols:
+    """Residual symbols (M, N) of values (M, N) on a trellis's grids, or of integers where `states` is 0."""
+    return trellis.symbols_of(values) if states else quantize(values)
 
 
 def values_of(symbols: Symbols, states: int) -> Weights:
-    """Inverse of `symbols_of` to within the quantization error, (M, N) float32 in units of the steps."""
+    """Inverse of `symbols_of`: values (M, N) float32 in units of the steps."""
     return trellis.Trellis(states).values(symbols) if states else dequantize(symbols)
 
 

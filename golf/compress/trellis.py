@@ -13,6 +13,7 @@ another's errors. Row t · S + s is step t of lane s: S lanes a column, each of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,10 +31,8 @@ STATES = 8
 PARITY_CHECKS = {4: (0o5, 0o2), 8: (0o13, 0o4), 16: (0o23, 0o4)}
 # Squared error a symbol in units of the finer grid, at high rates with 8 states; on a grid of step 2 it would be 1/3.
 NOISE = 0.2594
-# The finer grid's step over that of plain rounding with the same error, √(1 / 12 / NOISE).
-GRAIN = 0.5668
-# Lanes of one search: states of so many lie in a core's cache, and numpy's calls cost little beside the work.
-_LANES = 512
+# The finer grid's step over that of plain rounding with the same error.
+GRAIN = math.sqrt(1 / 12 / NOISE)
 
 
 class Trellis:
@@ -48,19 +47,6 @@ class Trellis:
         self._before = np.array([[pair[i][0] for pair in before] for i in (0, 1)], dtype=np.intp)
         parity = np.array([[pair[i][1] for pair in before] for i in (0, 1)], dtype=np.intp)
         self._candidate = 2 * self.grid[self._before].astype(np.intp) + parity
-
-    def search(self, targets: Values) -> Symbols:
-        """Symbols (M, N) int32 whose values are nearest to targets (M, N) float32, column by column.
-
-        Raises OverflowError for targets beyond MAX_SYMBOL.
-        """
-        if targets.size and float(np.abs(targets).max()) > MAX_SYMBOL:
-            raise OverflowError("step too small for the values")
-        return self._best(targets)[0].astype(np.int32)
-
-    def nearest(self, targets: Values) -> Values:
-        """The values (M, N) that `search` finds, float32."""
-        return self._best(targets)[1]
 
     def values(self, symbols: Symbols) -> Values:
         """Values (M, N) float32 of symbols (M, N)."""
@@ -91,23 +77,10 @@ class Trellis:
             state = self.after[state, symbols & 1]
 
     def round_lanes(self, targets: Values) -> Values:
-        """Values (T, L) of the best path through targets (T, L): `nearest` for lanes that are folded already."""
-        return self._best_of_lanes(targets)[1]
-
-    def _best(self, targets: Values) -> tuple[Values, Values]:
-        """Symbols and values (M, N) nearest to targets (M, N), all float32."""
-        steps = fold(targets)
-        symbols, values = np.empty_like(steps), np.empty_like(steps)
-        for start in range(0, steps.shape[1], _LANES):
-            part = slice(start, start + _LANES)
-            symbols[:, part], values[:, part] = self._best_of_lanes(steps[:, part])
-        return unfold(symbols, len(targets)), unfold(values, len(targets))
-
-    def _best_of_lanes(self, targets: Values) -> tuple[Values, Values]:
-        """The same for lanes that are folded, (T, L) each."""
-        symbols, values = _candidates(targets)
-        chosen = self._viterbi(np.square(values - targets[:, None]))[:, None]
-        return np.take_along_axis(symbols, chosen, 1)[:, 0], np.take_along_axis(values, chosen, 1)[:, 0]
+        """Values (T, L) of the best path through targets (T, L), lane by lane, both float32."""
+        values = _candidates(targets)
+        chosen = self._viterbi(np.square(values - targets[:, None]))
+        return np.take_along_axis(values, chosen[:, None], 1)[:, 0]
 
     def _viterbi(self, costs: Values) -> NDArray[np.intp]:
         """Which of four candidates (T, 4, L) to take at each step: the path of least cost from state 0, (T, L)."""
@@ -177,6 +150,13 @@ def unfold(steps: NDArray[Any], M: int) -> NDArray[Any]:
     return steps.reshape(-1, steps.shape[1] // lanes(M))[:M]
 
 
+def symbols_of(values: Values) -> Symbols:
+    """Symbols (...) int32 of values (...) on either grid; raises OverflowError beyond MAX_SYMBOL."""
+    if values.size and float(np.abs(values).max()) > MAX_SYMBOL:
+        raise OverflowError("step too small for the values")
+    return np.copysign(np.ceil(np.abs(values) / 2), values).astype(np.int32)
+
+
 def on_grids(symbols: Symbols, grids: NDArray[np.uint8]) -> Values:
     """v of symbols k on their grids: 2 k, or 2 k - sign k on grid 1."""
     doubled = np.float32(2) * symbols.astype(np.float32)  # exact up to MAX_SYMBOL, and no overflow beyond
@@ -201,20 +181,17 @@ def _code(states: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return grid, after
 
 
-def _candidates(targets: Values) -> tuple[Values, Values]:
-    """Symbols and values (T, 4, L) nearest to targets (T, L), for each grid (0, 0, 1, 1) and parity (0, 1, 0, 1)."""
+def _candidates(targets: Values) -> Values:
+    """Values (T, 4, L) nearest to targets (T, L), for each grid (0, 0, 1, 1) and parity of the symbol (0, 1, 0, 1)."""
     T, L = targets.shape
-    symbols, values = np.empty((T, 4, L), dtype=np.float32), np.empty((T, 4, L), dtype=np.float32)
+    values = np.empty((T, 4, L), dtype=np.float32)
     quarter = targets * np.float32(0.25)
     for parity in (0, 1):  # v = 4 m + 2 parity
-        symbols[:, parity] = 2 * np.rint(quarter - np.float32(0.5 * parity)) + np.float32(parity)
-        values[:, parity] = 2 * symbols[:, parity]
-    size = np.abs(quarter)
-    sign = np.copysign(np.float32(1), targets)
+        values[:, parity] = 4 * np.rint(quarter - np.float32(0.5 * parity)) + np.float32(2 * parity)
+    size, sign = np.abs(quarter), np.copysign(np.float32(1), targets)
     # |v| = 0, 3, 7, ... of even symbols: 0 is nearest below 1.5
-    even = 2 * np.rint(size + np.float32(0.25)) * (size >= np.float32(0.375))
+    even = (4 * np.rint(size + np.float32(0.25)) - 1) * (size >= np.float32(0.375))
     # |v| = 1, 5, 9, ... of odd ones
-    odd = 2 * np.rint(np.maximum(size - np.float32(0.25), 0)) + np.float32(1)
-    symbols[:, 2], values[:, 2] = even * sign, np.maximum(2 * even - 1, 0) * sign
-    symbols[:, 3], values[:, 3] = odd * sign, (2 * odd - 1) * sign
-    return symbols, values
+    odd = 4 * np.rint(np.maximum(size - np.float32(0.25), 0)) + np.float32(1)
+    values[:, 2], values[:, 3] = even * sign, odd * sign
+    return values

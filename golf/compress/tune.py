@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,9 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from golf.compress.allocate import bit_price
-from golf.compress.codec import Prepared, Tuned, targets_of
+from golf.compress.codec import Prepared, Rounding, Tuned, round_matrices
 from golf.compress.factorize import Factors, LowRank, reconstruct
-from golf.compress.integers import Weights
 from golf.errors import Diverged
 from golf.model import Transformer
 from golf.parallel import in_order
@@ -64,8 +63,8 @@ def tune(
     packed model's predictions are not finite.
     """
     device = model.embedding.weight.device
-    found = targets_of(prepared, scale, low_rank=low_rank)
-    matrices = [_Matrix(each, scale, *parts, device) for each, parts in zip(prepared, found, strict=True)]
+    found = in_order(lambda each: round_matrices([each], scale, low_rank=low_rank)[0], _watched(prepared, step))
+    matrices = [_Matrix(each, scale, rounding, device) for each, rounding in zip(prepared, found, strict=True)]
     packed = copy.deepcopy(model)
     parameters = dict(packed.named_parameters())
     small = {name: p for name, p in parameters.items() if p.ndim != 2}
@@ -93,6 +92,12 @@ def tune(
     return Tuning(tuned, {name: p.detach() for name, p in small.items()}, divergences)
 
 
+def _watched(prepared: list[Prepared], step: Callable[[float], None]) -> Iterator[Prepared]:
+    for each in prepared:
+        step(0.0)
+        yield each
+
+
 def _descend(model: Transformer, packed: Transformer, inputs: Tensor) -> float:
     """KL(float ‖ packed) in nats per token on inputs (B, T); its gradient goes to the parameters of `packed`."""
     parameters, total = list(packed.parameters()), 0.0
@@ -115,9 +120,8 @@ def _descend(model: Transformer, packed: Transformer, inputs: Tensor) -> float:
 class _Matrix:
     """One matrix as a function of its targets (M, N), in units of its steps."""
 
-    def __init__(
-        self, given: Prepared, scale: float, factors: Factors, targets: Weights | None, device: torch.device
-    ) -> None:
+    def __init__(self, given: Prepared, scale: float, rounding: Rounding, device: torch.device) -> None:
+        factors, targets = rounding.factors, rounding.targets
         self.name, self._factors = given.name, factors
         self._steps = torch.from_numpy(given.steps.relative()).mul_(given.base * scale).to(device)
         self._offset = _product(factors, device)

@@ -132,18 +132,17 @@ class Move:
             parameter.mul_(decay).add_(left if right is None else left @ right, alpha=-length)
 
     def _keep(self, right: Tensor | None) -> None:
-        """The next basis, in the last one's memory where they are alike."""
+        """The next basis, in the last one's memory where they are alike.
+
+        Row by row, as a checkpoint keeps it: a product with another layout rounds otherwise.
+        """
         known = self.state.get("basis")
         if right is None:
             self.state.pop("basis", None)
-        elif known is not None and _layout(known) == _layout(right.mT):
+        elif known is not None and (known.shape, known.dtype) == (right.mT.shape, right.dtype):
             known.copy_(right.mT)
         else:
-            self.state["basis"] = right.mT.clone()
-
-
-def _layout(tensor: Tensor) -> tuple[Any, ...]:
-    return tensor.shape, tensor.stride(), tensor.dtype
+            self.state["basis"] = right.mT.contiguous().clone()
 
 
 def _shape_factor(parameter: Tensor, adjust_lr_fn: str) -> float:

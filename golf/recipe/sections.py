@@ -265,7 +265,7 @@ class Pack(Section):
     )
     quantizer: Literal["auto", "trellis", "uniform"] = Field(
         "auto",
-        description="the best path through a trellis; plain rounding, which alone can be tuned; or the better one",
+        description="a trellis's best path; plain rounding, which alone can be tuned; or a trellis unless tuning wins",
     )
     coder: Literal["best", "zstd"] = Field("best", description="smallest of ANS and zstd, or zstd alone")
 

@@ -20,8 +20,10 @@ from golf.optim.schedules import rank_of
 from golf.optim.spectral import effective_rank, energy_share, singular_values, stable_rank
 from golf.session import Session
 
-# Sequences behind each predicted size during training: its error from them is below that of the entropy estimate.
+# Sequences behind each predicted size during training: its error from them is below that of the entropy estimate. They
+# go to the threads as batches, and more batches than two cost more than a third thread gains.
 _LOOK_WINDOWS = 8
+_LOOK_BATCHES = 2
 
 
 def look(session: Session, before: dict[str, Tensor]) -> tuple[dict[str, Any], Prediction]:
@@ -58,10 +60,11 @@ def score_model(session: Session, tokens: int, stop: Callable[[], None] | None =
 def predict_size(session: Session) -> Prediction:
     """The packed size at the recipe's cap, were the run to end now."""
     recipe, T = session.recipe, session.recipe.train.sequence_length
-    windows = Batches(session.data.train, batch_tokens=_LOOK_WINDOWS * T, sequence_length=T, seed=recipe.seed + 1)
+    tokens = _LOOK_WINDOWS // _LOOK_BATCHES * T
+    windows = Batches(session.data.train, batch_tokens=tokens, sequence_length=T, seed=recipe.seed + 1)
     sensitivities = measure(
         session.model,
-        [torch.from_numpy(windows.batch(0)).to(session.device)],
+        (torch.from_numpy(windows.batch(index)).to(session.device) for index in range(_LOOK_BATCHES)),
         seed=recipe.seed,
         row_smoothing=recipe.pack.row_smoothing,
         damping=recipe.pack.damping,

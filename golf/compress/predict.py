@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from golf.compress.allocate import finest_scale, least_scale, solve
-from golf.compress.codec import prepare_matrix
 from golf.compress.entropy import ideal_bits
-from golf.compress.quantize import quantize
+from golf.compress.quantize import Steps, quantize, to_codes
 from golf.compress.sensitivity import Sensitivity
+from golf.parallel import in_order
 
-# Weights of one matrix that are looked at; rows are strided evenly beyond it.
-_SAMPLE = 1 << 16
+# Weights of one matrix that are looked at, rows strided evenly beyond it. On trained models of 1.2M and 3M parameters
+# sizes from 2^14 and more are within .1 % of those from all weights.
+_SAMPLE = 1 << 15
 # Bytes of one matrix beside its symbols, from artifacts of 1-3M parameters: two manifest entries and a histogram.
 _MATRIX_OVERHEAD = 75
 # And of one file: header, recipe, claim, versions.
@@ -47,12 +49,11 @@ def predict(
     Order-0 entropies of the rounded weights at the step that the allocator would choose; no factors.
     """
     samples, norms, weights, overhead = [], [0.0], 0, _FILE_OVERHEAD + other_bytes
-    for name, matrix in matrices.items():
-        prepared = prepare_matrix(name, matrix, sensitivities[name], low_rank="off")
-        samples.append((_sample(prepared.scaled), matrix.size))
-        norms.append(float(np.linalg.norm(prepared.scaled)))
+    scaled = in_order(lambda name: _sample(matrices[name], sensitivities[name]), matrices)
+    for (sample, codes), matrix in zip(scaled, matrices.values(), strict=True):
+        samples.append((sample, matrix.size))
+        norms.append(float(np.linalg.norm(sample)) * math.sqrt(matrix.size / sample.size))
         weights += matrix.size
-        codes = np.concatenate((prepared.steps.rows, prepared.steps.columns))
         overhead += _MATRIX_OVERHEAD + int(ideal_bits(codes.astype(np.int32)) / 8)
 
     def size_at(scale: float) -> tuple[int, float]:
@@ -73,6 +74,14 @@ def predict(
     return Prediction(size, wanted, max(0, size - overhead) * 8 / weights, gap)
 
 
-def _sample(scaled: NDArray[np.float32]) -> NDArray[np.float32]:
-    stride = max(1, scaled.size // _SAMPLE)
-    return scaled[::stride]
+def _sample(matrix: NDArray[np.float32], sensitivity: Sensitivity) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Evenly strided rows of a matrix (M, N) in units of their relative steps, and the codes (M + N,) of all steps.
+
+    As `golf.compress.codec.prepare_matrix` scales them, without what coding needs beside.
+    """
+    row_base, rows = to_codes(1 / np.sqrt(sensitivity.rows))
+    lower = torch.linalg.cholesky(torch.from_numpy(sensitivity.metric))
+    column_base, columns = to_codes(1 / lower.diagonal().numpy())
+    stride = max(1, matrix.size // _SAMPLE)
+    steps = Steps(rows[::stride], columns).relative() * np.float32(row_base * column_base)
+    return (matrix[::stride] / steps).astype(np.float32), np.concatenate((rows, columns))

@@ -76,6 +76,7 @@ def predict_size(session: Session) -> Prediction:
         other_bytes=small + session.data.tokenizer.packed_size,
         room=recipe.budget.cap - recipe.budget.code_bytes,
         target_gap=recipe.pack.target_gap,
+        trellis=recipe.pack.quantizer != "uniform",
     )
 
 

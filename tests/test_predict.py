@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from golf.compress import predict as module
-from golf.compress.codec import prepare_matrix
+from golf.compress.codec import code_matrix, prepare_matrix
+from golf.compress.limit import ideal_bits as conditional_bits
 from golf.compress.predict import predict
 from golf.compress.sensitivity import Sensitivity
+from golf.compress.trellis import STATES
 
 
 def correlated(M, N, seed=0):
@@ -55,3 +57,17 @@ def test_rows_that_are_left_out_hardly_change_the_size(monkeypatch):
     assert some.wanted_bytes == pytest.approx(every.wanted_bytes, rel=0.01)
     assert 0.999 * options["room"] < some.bytes <= options["room"]
     assert some.gap == pytest.approx(every.gap, rel=0.1)
+
+
+def test_a_trellis_is_predicted_to_cost_what_it_costs():
+    """Against the conditional entropy of symbols that a trellis found, at about 4 bits."""
+    weights = np.random.default_rng(0).normal(size=(512, 256)).astype(np.float32)
+    sensitivity = Sensitivity(np.ones(512), np.eye(256))
+    gap = weights.size * 0.2**2 / 24
+    options = {"other_bytes": 0, "room": 1 << 30, "target_gap": gap}
+    found = predict({"w": weights}, {"w": sensitivity}, trellis=True, **options)
+    coded = code_matrix(prepare_matrix("w", weights, sensitivity, low_rank="off", states=STATES), 0.2, low_rank="off")
+    assert found.bits_per_weight == pytest.approx(conditional_bits([coded]) / weights.size, rel=0.01)
+    plain = predict({"w": weights}, {"w": sensitivity}, **options)
+    assert found.bits_per_weight < plain.bits_per_weight - 0.1
+    assert found.gap == plain.gap

@@ -15,7 +15,7 @@ TOKENIZER_FILE, _DATASETS, _TOKENIZERS = "tokenizer.model", "datasets", "tokeniz
 
 def holds_shards(path: Path) -> bool:
     """Whether `path` is a shard, or a folder with some of a split: artifacts are called .bin too."""
-    return path.suffix == ".bin" or (path.is_dir() and any(any(path.glob(f"*{split}*.bin")) for split in SPLITS))
+    return path.suffix == ".bin" or (path.is_dir() and any(any(path.glob(f"*_{split}_*.bin")) for split in SPLITS))
 
 
 def refuse_other_tokenizer(path: Path, tokenizer: Tokenizer) -> None:

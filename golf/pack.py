@@ -82,7 +82,7 @@ def pack(
         code_bytes=budget.code_bytes,
         size=ledger.total,
         binding=solution.binding,
-        bits_per_weight=8 * sum(m.bytes for m in ledger.matrices) / draft.weights,
+        bits_per_weight=8 * (sum(m.bytes for m in ledger.matrices) + ledger.parts.get(TABLES, 0)) / draft.weights,
         float_loss=float_score.loss,
         float_bpb=float_score.bpb,
         loss=score.loss,

@@ -1,6 +1,6 @@
 """Artifacts of every format version must verify for ever.
 
-A new one is made from the recipe beside it: `golf train tests/golden/v3.toml`, `golf pack`, and copied here.
+A new one is made from the recipe beside it: `golf train tests/golden/v4.toml`, `golf pack`, and copied here.
 """
 
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 from cli import golf, golf_json
 
 from golf.artifact import Payload, assemble, open_artifact, parse_artifact
-from golf.artifact.layout import FIRST_VERSION, VERSION
+from golf.artifact.layout import VERSIONS
 from golf.errors import DamagedFile, UsageError
 from golf.rebuild import rebuild
 
@@ -19,7 +19,7 @@ FILES = sorted(GOLDEN.glob("*.bin"))
 
 
 def test_there_is_one_for_this_version():
-    assert [path.stem for path in FILES] == [f"v{number}" for number in range(FIRST_VERSION, VERSION + 1)]
+    assert [path.stem for path in FILES] == [f"v{number}" for number in VERSIONS]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
@@ -34,7 +34,7 @@ def test_it_verifies(path, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "codecs"),
-    [("v1", {"ans", "zstd"}), ("v2", {"ans", "conditional", "zstd"}), ("v3", {"conditional", "zstd"})],
+    [("v1", {"ans", "zstd"}), ("v2", {"ans", "conditional", "zstd"}), ("v4", {"conditional", "zstd"})],
 )
 def test_it_holds_factors_residuals_and_the_codecs_of_its_time(name, codecs):
     artifact = open_artifact(GOLDEN / f"{name}.bin")
@@ -80,7 +80,7 @@ def test_tables_without_a_reader_and_codecs_of_another_version_are_refused():
     newer = open_artifact(GOLDEN / "v2.bin")
     with pytest.raises(UsageError, match="codec"):
         assemble(newer.manifest, newer.payloads(), version=1)
-    trellis = open_artifact(GOLDEN / "v3.bin")
+    trellis = open_artifact(GOLDEN / "v4.bin")
     assert any("states" in tensor.parameters for tensor in trellis.manifest.tensors)
     with pytest.raises(DamagedFile, match="section tables: holds a record of no class"):
         rebuild(parse_artifact(assemble(trellis.manifest, trellis.payloads(), version=2)))
@@ -88,7 +88,7 @@ def test_tables_without_a_reader_and_codecs_of_another_version_are_refused():
 
 @pytest.mark.parametrize("states", [0, 5, 8.0])
 def test_a_trellis_that_is_none_is_refused(states):
-    artifact = open_artifact(GOLDEN / "v3.bin")
+    artifact = open_artifact(GOLDEN / "v4.bin")
     tensors = tuple(
         replace(t, parameters={**t.parameters, "states": states}) if "states" in t.parameters else t
         for t in artifact.manifest.tensors

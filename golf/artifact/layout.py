@@ -14,9 +14,10 @@ from golf.errors import DamagedFile
 # After PNG's signature (RFC 2083, 12.11): the high bit finds 7-bit transfers, \r\n and \n find line-end conversion,
 # \x1a stops a listing on old consoles.
 MAGIC = b"\x89GOLF\r\n\x1a"
-# The version that is written; every version since the first is read.
-VERSION = 3
-FIRST_VERSION = 1
+# The version that is written, and all that are read. Any two differ in at least two bits, so that a flipped bit never
+# makes one of them another: there is no version 3.
+VERSION = 4
+VERSIONS = (1, 2, VERSION)
 # A manifest of 256 layers (the most a recipe allows) with five sections a matrix takes about 1.3 MB.
 MAX_MANIFEST = 8 << 20
 # magic, version, manifest_crc32, file_size, manifest_length, manifest_size, sha256; little endian, no padding
@@ -90,10 +91,10 @@ def parse_header(content: bytes) -> Header:
     if len(content) < HEADER_SIZE:
         raise DamagedFile("file", f"truncated, {len(content)} of the header's {HEADER_SIZE} bytes")
     header = Header(*_HEADER.unpack_from(content)[1:])
-    readable = f"this golf reads versions {FIRST_VERSION} to {VERSION}"
+    readable = f"this golf reads versions {', '.join(map(str, VERSIONS))}"
     if header.version > VERSION:
         raise DamagedFile("header", f"format version {header.version}; {readable}, a newer one may read it")
-    if header.version < FIRST_VERSION:
+    if header.version not in VERSIONS:
         raise DamagedFile("header", f"format version {header.version} does not exist; {readable}")
     _check_sizes(header, len(content))
     return header

@@ -101,10 +101,10 @@ def test_a_script_that_does_not_fit_is_refused_and_nothing_is_written(packed):
 
 def test_a_folder_with_other_things_is_never_written_over(packed, exported):
     assert "--force" in golf("export", "--out", "submission", cwd=packed, check=2).stderr
-    place = packed / "mine"
+    place = packed / "theses"
     place.mkdir()
     (place / "thesis.tex").write_text("years of work")
-    assert "mine was not written" in golf("export", "--out", "mine", "--force", cwd=packed, check=2).stderr
+    assert "theses was not written" in golf("export", "--out", "theses", "--force", cwd=packed, check=2).stderr
     assert (place / "thesis.tex").read_text() == "years of work"
 
 

@@ -71,7 +71,21 @@ def pack(
     clock.done("solve and tune")
     solution, score = _publish_within_cap(fitted, source, float_score, out)
     clock.done("measure packed")
-    ledger = artifact_ledger(open_artifact(out))
+    return _result(fitted, solution, source, out=out, score=score, float_score=float_score, clock=clock)
+
+
+def _result(
+    fitted: Fit,
+    solution: Solution[Packed],
+    source: Source,
+    *,
+    out: Path,
+    score: Score,
+    float_score: Score,
+    clock: Stages,
+) -> PackResult:
+    """What was packed, in figures; its factors are weighed by packing without them."""
+    ledger, budget, weights = artifact_ledger(open_artifact(out)), source.recipe.budget, fitted.draft.weights
     coded = zip(fitted.draft.prepared, solution.packed.coded, strict=True)
     predicted = sum(distortion(matrix, symbols, solution.scale) for matrix, symbols in coded)
     factors = _factors(fitted.draft, solution)
@@ -82,7 +96,7 @@ def pack(
         code_bytes=budget.code_bytes,
         size=ledger.total,
         binding=solution.binding,
-        bits_per_weight=8 * (sum(m.bytes for m in ledger.matrices) + ledger.parts.get(TABLES, 0)) / draft.weights,
+        bits_per_weight=8 * (sum(m.bytes for m in ledger.matrices) + ledger.parts.get(TABLES, 0)) / weights,
         float_loss=float_score.loss,
         float_bpb=float_score.bpb,
         loss=score.loss,

@@ -16,7 +16,6 @@ from golf.artifact import Artifact, Manifest, TensorEntry, decompress_zstd
 from golf.compress.conditional import CLASSES, CLASSES_WITHOUT_TRELLIS, Tables
 from golf.compress.integers import Coded, Weights, decode_matrix, update_digest
 from golf.compress.payloads import CONDITIONAL, TABLES, Payload, unpack_matrix
-from golf.compress.trellis import PARITY_CHECKS
 from golf.data.tokenizer import Tokenizer, load_tokenizer
 from golf.errors import DamagedFile, RecipeError
 from golf.model import Transformer, parameter_shapes
@@ -209,18 +208,16 @@ def _decode_matrix(artifact: Artifact, tensor: TensorEntry, tables: Tables | Non
         owner, _, part = section.name.partition("/")
         if owner == tensor.name:
             sections[part] = (section.codec, section.decoded_size, artifact.read(section.name))
-    wanted = {"step"} | ({"factor_step"} if tensor.rank else set())
-    if artifact.header.version > 1 and "residual" in sections:
-        wanted.add("spread")
-    # plain integers where it is absent
-    wanted |= {"states"} & parameters.keys() if artifact.header.version > 2 and "residual" in sections else set()
-    if set(parameters) != wanted:
+    version = artifact.header.version if "residual" in sections else 0
+    wanted = {"step"} | ({"factor_step"} if tensor.rank else set()) | ({"spread"} if version > 1 else set())
+    allowed = wanted | ({"states"} if version > 2 else set())
+    if not wanted <= parameters.keys() <= allowed:
         raise DamagedFile("manifest", f"{tensor.name} needs the parameters {', '.join(sorted(wanted))} and no other")
     for key in ("spread", "states"):
         if not isinstance(parameters.get(key, 0), int):
             raise DamagedFile("manifest", f"the {key} of {tensor.name} must be an integer")
-    if parameters.get("states", min(PARITY_CHECKS)) not in PARITY_CHECKS:
-        raise DamagedFile("manifest", f"{tensor.name} has a trellis of {parameters['states']} states, which is none")
+    if parameters.get("states") == 0:  # plain integers have one spelling
+        raise DamagedFile("manifest", f"{tensor.name} has a trellis of 0 states, which is none")
     return unpack_matrix(
         tensor.name,
         (tensor.shape[0], tensor.shape[1]),

@@ -3,12 +3,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from coding import code_matrix
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golf.artifact import decompress_zstd
 from golf.compress import trellis
-from golf.compress.codec import Tuned, code_matrices, code_matrix, distortion, prepare_matrix, round_matrices, together
+from golf.compress.codec import Tuned, code_matrices, distortion, prepare_matrix, round_matrices, together
 from golf.compress.conditional import Tables
 from golf.compress.factorize import choose_rank, factorize, reconstruct, spectrum
 from golf.compress.integers import decode_matrix, update_digest

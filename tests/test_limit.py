@@ -3,8 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cli import golf_json
+from coding import code_matrix
 
-from golf.compress.codec import code_matrix, distortion, prepare_matrix
+from golf.compress.codec import distortion, prepare_matrix
 from golf.compress.limit import ideal_bits, limit_bits
 from golf.compress.sensitivity import Sensitivity
 

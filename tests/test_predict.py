@@ -2,9 +2,10 @@ import math
 
 import numpy as np
 import pytest
+from coding import code_matrix
 
 from golf.compress import predict as module
-from golf.compress.codec import code_matrix, prepare_matrix
+from golf.compress.codec import prepare_matrix
 from golf.compress.limit import ideal_bits as conditional_bits
 from golf.compress.predict import predict
 from golf.compress.sensitivity import Sensitivity

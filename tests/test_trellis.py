@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golf.compress.trellis import NOISE, PARITY_CHECKS, SEGMENT, Trellis, fold, lanes, side_by_side, symbols_of, unfold
+from golf.compress.trellis import NOISE, PARITY_CHECKS, SEGMENT, Trellis, fold, lanes, side_by_side, symbols_of
+
+
+def unfold(steps, M):
+    """Inverse of `fold` for a matrix: (T, S · N) → (M, N)."""
+    return steps.reshape(-1, steps.shape[1] // lanes(M))[:M]
 
 
 def nearest(targets, trellis=None):

@@ -28,7 +28,7 @@ from golf.compress.factorize import (
 )
 from golf.compress.feedback import feedback, round_columns, round_together
 from golf.compress.integers import Coded, Weights, spread_of, symbols_of, unscaled
-from golf.compress.quantize import Steps, from_codes, to_codes
+from golf.compress.quantize import Steps, from_codes, relative_steps
 from golf.compress.sensitivity import Sensitivity
 
 
@@ -87,14 +87,13 @@ def prepare_matrix(
 ) -> Prepared:
     """Scale a matrix (M, N) by its relative steps 1 / (√g_i ℓ_j), separable and rounded to their codes."""
     back = feedback(sensitivity.metric)
-    row_base, rows = to_codes(1 / np.sqrt(sensitivity.rows))
-    column_base, columns = to_codes(1 / back.weights)
-    steps, base = Steps(rows, columns), row_base * column_base
+    steps, row_base, column_base = relative_steps(sensitivity.rows, back.weights)
+    base = row_base * column_base
     scaled = (weights / (steps.relative() * np.float32(base))).astype(np.float32)
-    column_steps = from_codes(columns)
+    column_steps = from_codes(steps.columns)
     terms = None
     if low_rank != "off":
-        row_weights = np.sqrt(sensitivity.rows) * row_base * from_codes(rows)
+        row_weights = np.sqrt(sensitivity.rows) * row_base * from_codes(steps.rows)
         terms = spectrum(scaled, row_weights, column_base * column_steps, sensitivity.metric)
     return Prepared(name, scaled, steps, base, sensitivity, back.scaled(column_steps), terms, states=states)
 
@@ -118,11 +117,6 @@ def code_matrices(
     """
     found = round_matrices(given, scale, low_rank=low_rank, poll=poll)
     return [_coded(each, scale, rounding) for each, rounding in zip(given, found, strict=True)]
-
-
-def code_matrix(given: Prepared, scale: float, *, low_rank: LowRank) -> Coded:
-    """`code_matrices` of one."""
-    return code_matrices([given], scale, low_rank=low_rank)[0]
 
 
 def round_matrices(
@@ -183,7 +177,7 @@ def _fed_back(
 
 def _nearest(states: int, sizes: list[int], poll: Callable[[], None]) -> Callable[[Tensor], Tensor]:
     """What a trellis rounds one column to, of matrices of `sizes` rows side by side."""
-    code, where, total = trellis.Trellis(states), trellis.side_by_side(sizes), sum(sizes)
+    code, where, total = trellis.of(states), trellis.side_by_side(sizes), sum(sizes)
     column, rounded = np.zeros(total + 1, dtype=np.float32), np.empty(total + 1, dtype=np.float32)
 
     def nearest(targets: Tensor) -> Tensor:

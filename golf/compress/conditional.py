@@ -163,6 +163,10 @@ class Tables:
         reader.finish()
         return symbols
 
+    def table(self, k: int) -> _Table | None:
+        """The distribution of class k, where it has one."""
+        return self._tables.get(k)
+
     def _encode_block(self, coder: constriction.stream.stack.AnsCoder, symbols: Symbols, classes: Classes) -> None:
         order, groups = _groups(classes)
         ordered = symbols[order]
@@ -172,17 +176,6 @@ class Tables:
                 coder.encode_reverse((group & ((1 << shift) - 1)).astype(np.int32), _uniform(shift))
             if len(table.frequencies) > 1:
                 coder.encode_reverse(((group >> shift) - table.low).astype(np.int32), table.model)
-
-    def decode_group(self, coder: constriction.stream.stack.AnsCoder, k: int, count: int, part: str) -> Symbols:
-        """The next `count` symbols, all of class k."""
-        if (table := self._tables.get(k)) is None:
-            raise DamagedFile(part, f"needs symbols of class {k}, which has no table")
-        high = np.full(count, table.low, dtype=np.int32)
-        if len(table.frequencies) > 1:
-            high += np.asarray(coder.decode(table.model, count), dtype=np.int32)
-        if not (shift := int(_SHIFTS[k])):
-            return high
-        return (high << shift) | np.asarray(coder.decode(_uniform(shift), count), dtype=np.int32)
 
 
 class Reader:
@@ -202,7 +195,7 @@ class Reader:
         ordered = np.empty(len(classes), dtype=np.int32)
         for k, where in groups:
             count = where.stop - where.start
-            ordered[where] = self._guarded(partial(self._tables.decode_group, self._coder, k, count, self._part))
+            ordered[where] = self._guarded(partial(self._group, k, count))
         symbols = np.empty_like(ordered)
         symbols[order] = ordered
         return symbols
@@ -211,6 +204,17 @@ class Reader:
         """Refuse what is left."""
         if not self._guarded(self._coder.is_empty):
             raise DamagedFile(self._part, "holds more than its symbols")
+
+    def _group(self, k: int, count: int) -> Symbols:
+        """The next `count` symbols, all of class k."""
+        if (table := self._tables.table(k)) is None:
+            raise DamagedFile(self._part, f"needs symbols of class {k}, which has no table")
+        high = np.full(count, table.low, dtype=np.int32)
+        if len(table.frequencies) > 1:
+            high += np.asarray(self._coder.decode(table.model, count), dtype=np.int32)
+        if not (shift := int(_SHIFTS[k])):
+            return high
+        return (high << shift) | np.asarray(self._coder.decode(_uniform(shift), count), dtype=np.int32)
 
     def _guarded(self, call: Callable[[], Any]) -> Any:
         try:

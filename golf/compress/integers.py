@@ -41,7 +41,7 @@ def symbols_of(values: Weights, states: int) -> Symbols:
 
 def values_of(symbols: Symbols, states: int) -> Weights:
     """Inverse of `symbols_of`: values (M, N) float32 in units of the steps."""
-    return trellis.Trellis(states).values(symbols) if states else dequantize(symbols)
+    return trellis.of(states).values(symbols) if states else dequantize(symbols)
 
 
 def unscaled(coded: Coded) -> Weights:

@@ -53,7 +53,7 @@ def pack_matrices(
                 histogram.add(symbols, classes)
     content, tables = Tables.to_bytes(histogram), Tables.of(histogram)
     sections = [_sections(matrix, tables, each) for matrix, each in zip(matrices, parts, strict=True)]
-    if not any(codec == CONDITIONAL for parts in sections for codec, _, _ in parts.values()):
+    if not any(codec == CONDITIONAL for payloads in sections for codec, _, _ in payloads.values()):
         return None, sections
     return ("zstd", len(content), compress_zstd(content, _LEVEL)), sections
 
@@ -110,7 +110,7 @@ def conditional_parts(matrix: Coded) -> dict[str, Part]:
     if matrix.residual is not None:
         classes = residual_classes(matrix.steps, matrix.spread)
         if matrix.states:
-            classes += SECOND_GRID * trellis.Trellis(matrix.states).grids(matrix.residual)
+            classes += SECOND_GRID * trellis.of(matrix.states).grids(matrix.residual)
         parts["residual"] = matrix.residual.reshape(-1), classes.reshape(-1)
     return parts
 
@@ -149,6 +149,6 @@ def _read_trellis(reader: Reader, classes: Classes, states: int) -> Symbols:
         symbols[rows] = reader.read((classes[rows] + SECOND_GRID * grids).reshape(-1)).reshape(grids.shape)
         return symbols[rows]
 
-    trellis.Trellis(states).walk(classes.shape[0], classes.shape[1], read)
+    trellis.of(states).walk(classes.shape[0], classes.shape[1], read)
     reader.finish()
     return symbols.reshape(-1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from golf.compress.allocate import finest_scale, least_scale, solve
 from golf.compress.entropy import ideal_bits
-from golf.compress.quantize import Steps, quantize, to_codes
+from golf.compress.quantize import Steps, quantize, relative_steps
 from golf.compress.sensitivity import Sensitivity
 from golf.parallel import in_order
 
@@ -84,9 +84,8 @@ def _sample(matrix: NDArray[np.float32], sensitivity: Sensitivity) -> tuple[NDAr
 
     As `golf.compress.codec.prepare_matrix` scales them, without what coding needs beside.
     """
-    row_base, rows = to_codes(1 / np.sqrt(sensitivity.rows))
     lower = torch.linalg.cholesky(torch.from_numpy(sensitivity.metric))
-    column_base, columns = to_codes(1 / lower.diagonal().numpy())
+    steps, row_base, column_base = relative_steps(sensitivity.rows, lower.diagonal().numpy())
     stride = max(1, matrix.size // _SAMPLE)
-    steps = Steps(rows[::stride], columns).relative() * np.float32(row_base * column_base)
-    return (matrix[::stride] / steps).astype(np.float32), np.concatenate((rows, columns))
+    relative = Steps(steps.rows[::stride], steps.columns).relative() * np.float32(row_base * column_base)
+    return (matrix[::stride] / relative).astype(np.float32), np.concatenate((steps.rows, steps.columns))

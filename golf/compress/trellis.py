@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,12 @@ class Trellis:
         return self._candidate.reshape(-1)[arrows]
 
 
+@cache
+def of(states: int) -> Trellis:
+    """The trellis of that many states."""
+    return Trellis(states)
+
+
 def side_by_side(sizes: Sequence[int]) -> NDArray[np.intp]:
     """For columns of matrices of `sizes` rows, one behind the other: the entry at each step of each lane, (T, L).
 
@@ -143,11 +150,6 @@ def fold(rows: NDArray[Any]) -> NDArray[Any]:
     if T * S > M:
         flat = np.concatenate((flat, np.zeros((T * S - M, flat.shape[1]), dtype=flat.dtype)))
     return flat.reshape(T, -1)
-
-
-def unfold(steps: NDArray[Any], M: int) -> NDArray[Any]:
-    """Inverse of `fold` for a matrix: (T, S · N) → (M, N)."""
-    return steps.reshape(-1, steps.shape[1] // lanes(M))[:M]
 
 
 def symbols_of(values: Values) -> Symbols:

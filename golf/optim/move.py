@@ -142,7 +142,7 @@ class Move:
         elif known is not None and (known.shape, known.dtype) == (right.mT.shape, right.dtype):
             known.copy_(right.mT)
         else:
-            self.state["basis"] = right.mT.contiguous().clone()
+            self.state["basis"] = right.mT.clone(memory_format=torch.contiguous_format)
 
 
 def _shape_factor(parameter: Tensor, adjust_lr_fn: str) -> float:

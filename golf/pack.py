@@ -177,7 +177,7 @@ def measured(packed: Packed, source: Source, out: Path) -> Score:
     unmeasured = durable.temporary_beside(out)
     try:
         durable.write_bytes(unmeasured, assemble(replace(packed.manifest, claim=None), packed.payloads))
-        return source.score(rebuild(open_artifact(unmeasured)).model.to(source.device))
+        return source.score(rebuild(open_artifact(unmeasured), poll=source.check).model.to(source.device))
     finally:
         unmeasured.unlink(missing_ok=True)
 

@@ -40,8 +40,10 @@ class Rebuilt:
     recipe: Recipe
 
 
-def rebuild(artifact: Artifact) -> Rebuilt:
+def rebuild(artifact: Artifact, *, poll: Callable[[], None] = lambda: None) -> Rebuilt:
     """Decode a checked artifact; raises DamagedFile naming the part that does not fit.
+
+    `poll` is called before every matrix and may raise to stop.
 
     Every shape is compared with the arithmetic of the model's declared shape before a tensor is allocated.
     """
@@ -52,7 +54,7 @@ def rebuild(artifact: Artifact) -> Rebuilt:
     _check_shapes(manifest, shape)
     _check_sections(artifact)
     tokenizer = _tokenizer(artifact)
-    weights = _decode_tensors(artifact)
+    weights = _decode_tensors(artifact, poll)
     model = Transformer(shape, manifest.tokenizer.vocab_size)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     return Rebuilt(model.eval(), tokenizer, recipe)
@@ -154,13 +156,12 @@ def _plain(artifact: Artifact, name: str) -> bytes:
     raise DamagedFile(section.part, f"codec {section.codec!r} is for matrices")
 
 
-def _decode_tensors(artifact: Artifact) -> dict[str, Weights]:
+def _decode_tensors(artifact: Artifact, poll: Callable[[], None]) -> dict[str, Weights]:
     """All tensors by name, float32, after the digest of their decoded content has been compared."""
     digest = ContentDigest()
     tables = _tables(artifact)
     small = io.BytesIO(_plain(artifact, "small"))
-    declared = (each for each in artifact.manifest.tensors if each.kind == "matrix")
-    with closing(in_order(lambda tensor: _decoded(artifact, tensor, tables), declared)) as matrices:
+    with closing(in_order(lambda tensor: _decoded(artifact, tensor, tables), _polled(artifact, poll))) as matrices:
         weights = _collect(artifact, matrices, small, digest)
     if small.read(1):
         raise DamagedFile("section small", "goes on behind the last small tensor")
@@ -168,6 +169,13 @@ def _decode_tensors(artifact: Artifact) -> dict[str, Weights]:
         raise DamagedFile("manifest", "its content_sha256 is not the digest of what the sections decode to")
     _refuse_non_finite(weights)
     return weights
+
+
+def _polled(artifact: Artifact, poll: Callable[[], None]) -> Iterator[TensorEntry]:
+    for tensor in artifact.manifest.tensors:
+        if tensor.kind == "matrix":
+            poll()
+            yield tensor
 
 
 def _collect(

@@ -55,7 +55,7 @@ def score(
     keeps the context within a document. Raises UsageError, DataError, DamagedFile.
     """
     began, check = time.monotonic(), partial(stop.raise_if_stopped, _STOPPED)
-    loaded = _load(path)
+    loaded = _load(path, check)
     if data is not None and holds_shards(data):
         refuse_other_tokenizer(data, loaded.tokenizer)
     text, name, counted = _text(loaded, data, tokens, check)
@@ -94,12 +94,12 @@ def score(
     )
 
 
-def _load(path: Path) -> Rebuilt:
+def _load(path: Path, check: partial[None]) -> Rebuilt:
     """The model, tokenizer and recipe of an artifact or of a checkpoint; weights are the average where there is one."""
     if path.is_dir():
         path = Run(path).checkpoint
     if path.suffix != ".safetensors":
-        return rebuild(open_artifact(path))
+        return rebuild(open_artifact(path), poll=check)
     checkpoint = load_checkpoint(path)
     try:
         recipe = recipe_from_dict(checkpoint.state["recipe"], source=str(path))

@@ -77,9 +77,10 @@ def verify(
     began = time.monotonic()
     observer.stage("read", 0.0)
     artifact = open_artifact(path, limits)
-    manifest, rebuilt = artifact.manifest, rebuild(artifact)
+    check = partial(stop.raise_if_stopped, _STOPPED)
+    manifest, rebuilt = artifact.manifest, rebuild(artifact, poll=check)
     observer.stage("read", 1.0)
-    text = _text(rebuilt, data, manifest.claim, partial(stop.raise_if_stopped, _STOPPED))
+    text = _text(rebuilt, data, manifest.claim, check)
     score = evaluate(
         rebuilt.model.to(device),
         text.tokens,
@@ -87,7 +88,7 @@ def verify(
         sequence_length=rebuilt.recipe.train.sequence_length,
         device=device,
         progress=lambda share: observer.stage("measure", share),
-        stop=partial(stop.raise_if_stopped, _STOPPED),
+        stop=check,
     )
     checks = [
         _size_check(artifact.size, bounds, manifest.budget),

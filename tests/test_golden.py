@@ -11,7 +11,7 @@ from cli import golf, golf_json
 
 from golf.artifact import Payload, assemble, open_artifact, parse_artifact
 from golf.artifact.layout import VERSIONS
-from golf.errors import DamagedFile, UsageError
+from golf.errors import DamagedFile, Interrupted, UsageError
 from golf.rebuild import rebuild
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -70,6 +70,18 @@ def test_a_section_that_no_decoder_reads_is_refused(path, name):
     payloads = [*artifact.payloads(), Payload(name, "raw", 3, b"abc")]
     with pytest.raises(DamagedFile, match=f"section {name}: belongs to nothing"):
         rebuild(parse_artifact(assemble(artifact.manifest, payloads, version=artifact.header.version)))
+
+
+def test_decoding_asks_before_every_matrix_whether_to_stop():
+    artifact, asked = open_artifact(GOLDEN / "v4.bin"), []
+    rebuild(artifact, poll=lambda: asked.append(None))
+    assert len(asked) == sum(tensor.kind == "matrix" for tensor in artifact.manifest.tensors)
+
+    def stop() -> None:
+        raise Interrupted("stopped while measuring; no verdict", signal_number=2)
+
+    with pytest.raises(Interrupted):
+        rebuild(artifact, poll=stop)
 
 
 def test_tables_without_a_reader_and_codecs_of_another_version_are_refused():

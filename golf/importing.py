@@ -69,7 +69,7 @@ def import_weights(
 
 
 def _write(run: Run, recipe: Recipe, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """The run's checkpoint and recipe; a failure leaves neither where there was none."""
+    """The run's checkpoint and recipe, and nothing of a run before it; a failure leaves neither where there was none."""
     new = not run.checkpoint.exists()
     save_checkpoint(run.checkpoint, tensors, state)
     try:
@@ -78,6 +78,9 @@ def _write(run: Run, recipe: Recipe, tensors: dict[str, Tensor], state: dict[str
         if new:
             run.checkpoint.unlink(missing_ok=True)
         raise
+    for path in run.files:
+        if path not in (run.checkpoint, run.recipe):
+            path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

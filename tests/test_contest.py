@@ -120,6 +120,17 @@ def test_imported_weights_pack_and_verify(saved):
     assert measured["loss"] == pytest.approx(packed["float_loss"], abs=1e-6)
 
 
+def test_an_import_over_a_run_leaves_nothing_of_it(saved):
+    run = saved / "artifacts" / "theirs"
+    golf("import", "final_model.pt", "--recipe", "theirs.toml", "--force", cwd=saved)
+    golf("pack", "artifacts/theirs", "--cap", "60kB", cwd=saved)
+    (run / "notes.txt").write_text("keep me")
+    assert {"artifact.bin", "ledger.json"} <= {path.name for path in run.iterdir()}
+    golf("import", "final_model.pt", "--recipe", "theirs.toml", cwd=saved, check=2)
+    golf("import", "final_model.pt", "--recipe", "theirs.toml", "--force", cwd=saved)
+    assert {path.name for path in run.iterdir()} == {"checkpoint.safetensors", "recipe.toml", "notes.txt", ".lock"}
+
+
 class _Evil:
     def __reduce__(self):
         return (print, ("executed",))

@@ -33,7 +33,8 @@ def pack_summary(result: PackResult) -> Table:
     if result.factors:
         ranks = sum(entry.rank for entry in result.factors)
         saved = sum(entry.saved for entry in result.factors)
-        made.add_row("low rank", f"{ranks} terms in {len(result.factors)} matrices save {saved:,} bytes at this step")
+        matrices = "1 matrix" if len(result.factors) == 1 else f"{len(result.factors)} matrices"
+        made.add_row("low rank", f"ranks of {ranks} in all, in {matrices}, save {saved:,} bytes at this step")
     tried = f"{result.probes} packs tried" if result.probes > 1 else "the first pack fits"
     made.add_row("time", f"{sum(result.seconds.values()):.1f} s, {tried}")
     if result.clock.max_seconds is not None and result.clock.counted is not None:

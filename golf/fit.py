@@ -18,8 +18,6 @@ from golf.source import LOOK_BATCH, LOOK_TOKENS, LOOKS, Source
 
 # Halvings of the step beyond the one whose predicted gap is small enough, until the measured gap is so too.
 _MOST_REFINEMENTS = 8
-# Tuning takes bits away; it starts from a pack that is this much over the room, and then about fills it.
-_TUNING_EXCESS = 1.02
 # Tokens times gap (nats per token) over weights below which tuning lost (.0015) and above which it won (.011, .013):
 # 3 M parameters at 2 bits on 131,072 tokens, .6 M at 2.6 bits on 262,144, 3 M at 1 bit (docs/log.md).
 _LEAST_SIGNAL = 0.004
@@ -56,7 +54,7 @@ def fit(draft: Draft, source: Source, *, room: int) -> Fit:
     tokens = tuning_tokens(source, plain.draft.prepared, plain.solution.scale)
     if not tokens or not _tuning_pays(tokens, rounded.gap, draft.weights):
         return rounded
-    tuned = _tuned(plain.draft, source, plain.solution, room, tokens)
+    tuned = _tuned(plain.draft, source, plain.solution.scale, tokens)
     refitted = refit(tuned, room=room, scale=plain.solution.scale)
     gap = training_gap(tuned, refitted.packed, source)
     if gap < rounded.gap:
@@ -145,11 +143,9 @@ def _tuning_pays(tokens: int, gap: float, weights: int) -> bool:
     return tokens * gap >= _LEAST_SIGNAL * weights
 
 
-def _tuned(draft: Draft, source: Source, solution: Solution[Packed], room: int, tokens: int) -> Draft:
-    """`draft` with targets and small tensors tuned on `tokens` tokens at about the step of `solution`."""
+def _tuned(draft: Draft, source: Source, scale: float, tokens: int) -> Draft:
+    """`draft` with targets and small tensors tuned on `tokens` tokens at the step `scale`, at about the same bits."""
     section = source.recipe.pack
-    # a bit a weight is a doubling of the step
-    scale = solution.scale * 2.0 ** (-8 * (_TUNING_EXCESS - 1) * room / draft.weights)
 
     def step(share: float) -> None:
         source.check()

@@ -69,7 +69,7 @@ def import_weights(
 
 
 def _write(run: Run, recipe: Recipe, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """The run's checkpoint and recipe, and nothing of a run before it; a failure leaves neither where there was none."""
+    """The run's checkpoint and recipe and nothing of a run before; a failure leaves neither where there was none."""
     new = not run.checkpoint.exists()
     save_checkpoint(run.checkpoint, tensors, state)
     try:

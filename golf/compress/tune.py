@@ -2,9 +2,11 @@
 
 Rounding, however careful, treats matrices one by one, and the loss as quadratic. Here the packed model as a whole is
 held against the float one on TRAINING text: minimise  KL(float ‖ packed) + λ · bits  over the targets that symbols are
-rounded from, with gradients passed straight through the rounding (arXiv:1308.3432), λ being the price of a bit at the
-global step. In scaled coordinates every target minds a change equally, so one learning rate serves all. Gains and other
-small tensors are tuned along; steps and factors stay. Symbols are plain integers: those of a trellis's path change
+rounded from, with gradients passed straight through the rounding (arXiv:1308.3432). λ starts as the price of a bit at
+the global step and is then what holds the symbols at the bits that rounding gave them: many targets end next to a
+boundary, where another step would move all of them the same way (docs/log.md), so the tuned pack must fill its room as
+it is. In scaled coordinates every target minds a change equally, so one learning rate serves all. Gains and other small
+tensors are tuned along; steps and factors stay. Symbols are plain integers: those of a trellis's path change
 several at a time, which drowns what single ones learn (docs/log.md).
 """
 
@@ -22,7 +24,10 @@ from torch import Tensor
 
 from golf.compress.allocate import bit_price
 from golf.compress.codec import Prepared, Rounding, Tuned, round_matrices
+from golf.compress.conditional import Histogram, fits, residual_classes
 from golf.compress.factorize import Factors, LowRank, reconstruct
+from golf.compress.integers import spread_of
+from golf.compress.quantize import Symbols
 from golf.errors import Diverged
 from golf.model import Transformer
 from golf.parallel import in_order
@@ -34,6 +39,9 @@ _BETAS = (0.9, 0.95)
 _EPS = 1e-12
 # Batches over which the learning rate rises; behind them it falls to 0 along a line.
 _WARMUP = 5
+# λ is the price of a bit, times 1 and what a controller adds for each unit of relative excess bits now, and of its sum
+# over batches so far; looked at every so many batches.
+_PROPORTIONAL, _INTEGRAL, _CONTROL_EVERY = 50.0, 1.0, 4
 # A batch is computed in so many parts, whatever the number of threads.
 _PARTS = 4
 
@@ -75,14 +83,16 @@ def tune(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda done: min(1.0, (done + 1) / _WARMUP) * max(0.0, 1 - done / count)
     )
-    price, divergences = bit_price(scale), []
+    rate, divergences = _Rate(matrices, bit_price(scale)), []
     for index, batch in enumerate(batches):
         step(index / count)
+        if index % _CONTROL_EVERY == 0:
+            rate.control()
         for each in matrices:
             parameters[each.name].data.copy_(each.weights())
         divergences.append(_descend(model, packed, batch[:, :-1]))
         for each in matrices:
-            each.take_gradient(parameters[each.name], price)
+            each.take_gradient(parameters[each.name], rate.price)
         optimizer.step()
         schedule.step()
         packed.zero_grad()
@@ -117,6 +127,27 @@ def _descend(model: Transformer, packed: Transformer, inputs: Tensor) -> float:
     return total
 
 
+class _Rate:
+    """The price of a bit at which matrices stay at the bits that they had when this was made."""
+
+    def __init__(self, matrices: list[_Matrix], price: float) -> None:
+        self._matrices, self.price, self._first = matrices, price, price
+        self._wanted = self._bits()
+        self._sum = 0.0
+
+    def control(self) -> None:
+        """Raise the price where there are too many bits, lower it where too few, never below 0."""
+        excess = self._bits() / max(self._wanted, 1.0) - 1
+        self._sum += excess * _CONTROL_EVERY
+        self.price = self._first * max(0.0, 1 + _PROPORTIONAL * excess + _INTEGRAL * self._sum)
+
+    def _bits(self) -> float:
+        histogram = Histogram()
+        for each in self._matrices:
+            each.count(histogram)
+        return histogram.ideal_bits()
+
+
 class _Matrix:
     """One matrix as a function of its targets (M, N), in units of its steps."""
 
@@ -131,6 +162,9 @@ class _Matrix:
             # rms of the weights in units of each one's step; 1/12 is what rounding adds
             weighted = (self.targets * self._steps).square_().cpu().numpy()
             self._variances = float(weighted.mean(dtype=np.float64)) / self._steps.square() + 1 / 12
+            symbols = self._symbols()
+            spread = spread_of(symbols, given.steps) if symbols.any() else 0
+            self._classes = residual_classes(given.steps, spread).reshape(-1)
 
     def weights(self) -> Tensor:
         """The decoded weights."""
@@ -140,6 +174,13 @@ class _Matrix:
         rounded = self.targets.round()
         return (rounded if self._offset is None else rounded + self._offset) * self._steps
 
+    def count(self, histogram: Histogram) -> None:
+        """Add the symbols."""
+        if self.targets is not None:
+            symbols = self._symbols().reshape(-1)
+            if fits(symbols, self._classes):
+                histogram.add(symbols, self._classes)
+
     def take_gradient(self, weights: Tensor, price: float) -> None:
         """Pass the gradient at the decoded weights on to the targets, as if nothing were rounded.
 
@@ -148,6 +189,10 @@ class _Matrix:
         if self.targets is not None and weights.grad is not None:
             slope = weights.grad * self._steps
             self.targets.grad = slope.addcdiv_(self.targets, self._variances, value=price / math.log(2))
+
+    def _symbols(self) -> Symbols:
+        assert self.targets is not None
+        return self.targets.round().to(torch.int32).cpu().numpy()
 
     def result(self, given: Prepared, scale: float) -> Prepared:
         """`given` with the tuned targets."""

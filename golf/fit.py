@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from golf.compress.allocate import ENDLESS, Solution, finest_scale, is_full, solve
-from golf.compress.tune import tune
+from golf.compress.tune import Tuning, tune
 from golf.draft import Draft, Packed
 from golf.errors import CapError
 from golf.pace import tuning_batches, tuning_tokens
@@ -18,9 +18,9 @@ from golf.source import LOOK_BATCH, LOOK_TOKENS, LOOKS, Source
 
 # Halvings of the step beyond the one whose predicted gap is small enough, until the measured gap is so too.
 _MOST_REFINEMENTS = 8
-# Tokens times gap (nats per token) over weights below which tuning lost (.0015) and above which it won (.011, .013):
-# 3 M parameters at 2 bits on 131,072 tokens, .6 M at 2.6 bits on 262,144, 3 M at 1 bit (docs/log.md).
-_LEAST_SIGNAL = 0.004
+# Tokens times gap (nats per token) over weights below which tuning gains no more than chance (.0004) and above which it
+# won (.0012, a third of the gap; .006, over half): 3 M parameters at 3.5, 2.5 and 2 bits on 524,288 tokens (docs/log.md).
+_LEAST_SIGNAL = 0.0006
 # Around the step that was tuned for, the tuned pack is solved for within this ratio, then further.
 _REFIT = 0.95
 
@@ -54,7 +54,7 @@ def fit(draft: Draft, source: Source, *, room: int) -> Fit:
     tokens = tuning_tokens(source, plain.draft.prepared, plain.solution.scale)
     if not tokens or not _tuning_pays(tokens, rounded.gap, draft.weights):
         return rounded
-    tuned = _tuned(plain.draft, source, plain.solution.scale, tokens)
+    tuned = _tuned(plain.draft, source, plain.solution.scale, tokens, room)
     refitted = refit(tuned, room=room, scale=plain.solution.scale)
     gap = training_gap(tuned, refitted.packed, source)
     if gap < rounded.gap:
@@ -143,9 +143,12 @@ def _tuning_pays(tokens: int, gap: float, weights: int) -> bool:
     return tokens * gap >= _LEAST_SIGNAL * weights
 
 
-def _tuned(draft: Draft, source: Source, scale: float, tokens: int) -> Draft:
-    """`draft` with targets and small tensors tuned on `tokens` tokens at the step `scale`, at about the same bits."""
+def _tuned(draft: Draft, source: Source, scale: float, tokens: int, room: int) -> Draft:
+    """`draft` with targets and small tensors tuned on `tokens` tokens so that it about fills the room at `scale`."""
     section = source.recipe.pack
+
+    def as_tuned(tuning: Tuning) -> Draft:
+        return replace(draft, prepared=tuning.prepared, small=tuning.small)
 
     def step(share: float) -> None:
         source.check()
@@ -158,9 +161,10 @@ def _tuned(draft: Draft, source: Source, scale: float, tokens: int) -> Draft:
         count=source.count(tokens, batch_tokens=section.tune_batch_tokens),
         scale=scale,
         low_rank=section.low_rank,
+        spare=lambda tuning: room - as_tuned(tuning).build(scale)[0],
         step=step,
     )
-    return replace(draft, prepared=tuning.prepared, small=tuning.small)
+    return as_tuned(tuning)
 
 
 def _solve(draft: Draft, room: int, finest: float) -> Solution[Packed]:

@@ -32,16 +32,18 @@ from golf.errors import Diverged
 from golf.model import Transformer
 from golf.parallel import in_order
 
-# Learning rates, in steps and in the small tensors' own units, from a sweep on .6 M parameters (docs/log.md).
-_LR = 0.02
+# Learning rates, in steps and in the small tensors' own units, from sweeps on .6 M and 3 M parameters (docs/log.md).
+_LR = 0.01
 _SMALL_LR = 0.003
 _BETAS = (0.9, 0.95)
 _EPS = 1e-12
 # Batches over which the learning rate rises; behind them it falls to 0 along a line.
 _WARMUP = 5
-# λ is the price of a bit, times 1 and what a controller adds for each unit of relative excess bits now, and of its sum
-# over batches so far; looked at every so many batches.
-_PROPORTIONAL, _INTEGRAL, _CONTROL_EVERY = 50.0, 1.0, 4
+# λ over the price of a bit: where it starts, and what it gains for each unit of relative excess bits, and of their sum
+# over batches; looked at every so many batches. Packs of .6 M and 3 M parameters settled at .3 to .6.
+_START, _PROPORTIONAL, _INTEGRAL, _EVERY = 0.5, 150.0, 3.0, 4
+# After these shares of the batches the real size tells what the wanted bits are.
+_WEIGHED_AT = (0.5, 0.8, 0.95)
 # A batch is computed in so many parts, whatever the number of threads.
 _PARTS = 4
 
@@ -63,12 +65,14 @@ def tune(
     count: int,
     scale: float,
     low_rank: LowRank,
+    spare: Callable[[Tuning], int] = lambda _tuning: 0,
     step: Callable[[float], None] = lambda _share: None,
 ) -> Tuning:
     """Tune what `prepared` packs to at the global step `scale` on `count` batches of windows (B, T+1) int64.
 
-    `model` is the float model and stays as it is; `prepared` must not be for a trellis. Raises Diverged where the
-    packed model's predictions are not finite.
+    `spare` tells how many bytes a pack of what was tuned so far leaves of its room, and is asked a few times. `model`
+    is the float model and stays as it is; `prepared` must not be for a trellis. Raises Diverged where the packed
+    model's predictions are not finite.
     """
     device = model.embedding.weight.device
     found = in_order(lambda each: round_matrices([each], scale, low_rank=low_rank)[0], _watched(prepared, step))
@@ -83,10 +87,19 @@ def tune(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda done: min(1.0, (done + 1) / _WARMUP) * max(0.0, 1 - done / count)
     )
-    rate, divergences = _Rate(matrices, bit_price(scale)), []
+    rate = _Rate(matrices, bit_price(scale))
+    divergences: list[float] = []
+    weighed_at = {round(share * count) for share in _WEIGHED_AT}
+
+    def tuning() -> Tuning:
+        tuned = [each.result(before, scale) for each, before in zip(matrices, prepared, strict=True)]
+        return Tuning(tuned, {name: p.detach() for name, p in small.items()}, divergences)
+
     for index, batch in enumerate(batches):
         step(index / count)
-        if index % _CONTROL_EVERY == 0:
+        if index in weighed_at:
+            rate.weighed(spare(tuning()))
+        if index % _EVERY == 0:
             rate.control()
         for each in matrices:
             parameters[each.name].data.copy_(each.weights())
@@ -98,8 +111,7 @@ def tune(
         packed.zero_grad()
         if not math.isfinite(divergences[-1]):
             raise Diverged("tuning: the packed model's predictions are not finite; set pack.tune_tokens = 0")
-    tuned = [each.result(before, scale) for each, before in zip(matrices, prepared, strict=True)]
-    return Tuning(tuned, {name: p.detach() for name, p in small.items()}, divergences)
+    return tuning()
 
 
 def _watched(prepared: list[Prepared], step: Callable[[float], None]) -> Iterator[Prepared]:
@@ -128,18 +140,22 @@ def _descend(model: Transformer, packed: Transformer, inputs: Tensor) -> float:
 
 
 class _Rate:
-    """The price of a bit at which matrices stay at the bits that they had when this was made."""
+    """The price of a bit at which matrices stay at the bits that they had when this was made, or that fill the room."""
 
     def __init__(self, matrices: list[_Matrix], price: float) -> None:
-        self._matrices, self.price, self._first = matrices, price, price
+        self._matrices, self._unit, self.price = matrices, price, price * _START
         self._wanted = self._bits()
         self._sum = 0.0
+
+    def weighed(self, spare: int) -> None:
+        """Want as many bits more as there are `spare` bytes: models of the code and tables differ from the file."""
+        self._wanted = self._bits() + 8 * spare
 
     def control(self) -> None:
         """Raise the price where there are too many bits, lower it where too few, never below 0."""
         excess = self._bits() / max(self._wanted, 1.0) - 1
-        self._sum += excess * _CONTROL_EVERY
-        self.price = self._first * max(0.0, 1 + _PROPORTIONAL * excess + _INTEGRAL * self._sum)
+        self._sum = max(-_START / _INTEGRAL, self._sum + excess * _EVERY)
+        self.price = self._unit * max(0.0, _START + _PROPORTIONAL * excess + _INTEGRAL * self._sum)
 
     def _bits(self) -> float:
         histogram = Histogram()

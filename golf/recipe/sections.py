@@ -254,7 +254,7 @@ class Pack(Section):
         0.01, gt=0, le=1, description="share of the mean diagonal added to the second moments of a matrix's inputs"
     )
     tune_tokens: int = Field(
-        262_144, ge=0, le=1 << 40, description="TRAINING tokens on which symbols are tuned after rounding; 0: none"
+        524_288, ge=0, le=1 << 40, description="TRAINING tokens on which symbols are tuned after rounding; 0: none"
     )
     tune_batch_tokens: int = Field(2048, ge=2, le=1 << 32, description="tokens of one step of tuning")
     target_gap: float = Field(

@@ -19,7 +19,7 @@ from golf.source import LOOK_BATCH, LOOK_TOKENS, LOOKS, Source
 # Halvings of the step beyond the one whose predicted gap is small enough, until the measured gap is so too.
 _MOST_REFINEMENTS = 8
 # Tokens times gap (nats per token) over weights below which tuning gains no more than chance (.0004) and above which it
-# won (.0012, a third of the gap; .006, over half): 3 M parameters at 3.5, 2.5 and 2 bits on 524,288 tokens (docs/log.md).
+# won (.0012, a third of the gap; .006, over half): 3 M parameters, 524,288 tokens, 3.5, 2.5 and 2 bits (docs/log.md).
 _LEAST_SIGNAL = 0.0006
 # Around the step that was tuned for, the tuned pack is solved for within this ratio, then further.
 _REFIT = 0.95

@@ -185,8 +185,7 @@ class _Matrix:
     def weights(self) -> Tensor:
         """The decoded weights."""
         if self.targets is None:
-            assert self._offset is not None
-            return self._offset * self._steps
+            return torch.zeros_like(self._steps) if self._offset is None else self._offset * self._steps
         rounded = self.targets.round()
         return (rounded if self._offset is None else rounded + self._offset) * self._steps
 

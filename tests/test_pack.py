@@ -88,7 +88,7 @@ def test_tuned_packs_meet_their_caps_too_and_are_no_worse_than_rounding(trained,
         assert found.gap == pytest.approx(training_gap(found.draft, found.solution.packed, source))
 
 
-def test_tuning_holds_the_bits_of_rounding(trained, curve):
+def test_tuning_holds_the_bits_of_rounding(trained):
     source = source_of(trained, "pack.quantizer=uniform", "pack.low_rank=off")
     draft, scale = draft_of(source), 0.001
     batches = list(source.windows(65_536, batch_tokens=512, purpose=TUNING))

@@ -2,12 +2,12 @@
 
 Rounding, however careful, treats matrices one by one, and the loss as quadratic. Here the packed model as a whole is
 held against the float one on TRAINING text: minimise  KL(float ‖ packed) + λ · bits  over the targets that symbols are
-rounded from, with gradients passed straight through the rounding (arXiv:1308.3432). λ starts as the price of a bit at
-the global step and is then what holds the symbols at the bits that rounding gave them: many targets end next to a
-boundary, where another step would move all of them the same way (docs/log.md), so the tuned pack must fill its room as
-it is. In scaled coordinates every target minds a change equally, so one learning rate serves all. Gains and other small
-tensors are tuned along; steps and factors stay. Symbols are plain integers: those of a trellis's path change
-several at a time, which drowns what single ones learn (docs/log.md).
+rounded from, with gradients passed straight through the rounding (arXiv:1308.3432). λ, half the price of a bit at the
+global step to begin with, is what holds the symbols at the bits that fill their room: many targets end next to a
+boundary, where another step would move all of them the same way (docs/log.md), so the tuned pack must fit as it is. In
+scaled coordinates every target minds a change equally, so one learning rate serves all. Gains and other small tensors
+are tuned along; steps and factors stay. Symbols are plain integers: those of a trellis's path change several at a time,
+which drowns what single ones learn (docs/log.md).
 """
 
 from __future__ import annotations
@@ -80,12 +80,8 @@ def tune(
     packed = copy.deepcopy(model)
     parameters = dict(packed.named_parameters())
     small = {name: p for name, p in parameters.items() if p.ndim != 2}
-    learned = [each.targets for each in matrices if each.targets is not None]
-    optimizer = torch.optim.Adam(
-        [{"params": learned, "lr": _LR}, {"params": list(small.values()), "lr": _SMALL_LR}], betas=_BETAS, eps=_EPS
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda done: min(1.0, (done + 1) / _WARMUP) * max(0.0, 1 - done / count)
+    optimizer, schedule = _optimizer(
+        [t for t in (m.targets for m in matrices) if t is not None], list(small.values()), count
     )
     rate = _Rate(matrices, bit_price(scale))
     divergences: list[float] = []
@@ -112,6 +108,18 @@ def tune(
         if not math.isfinite(divergences[-1]):
             raise Diverged("tuning: the packed model's predictions are not finite; set pack.tune_tokens = 0")
     return tuning()
+
+
+def _optimizer(
+    targets: list[Tensor], small: list[torch.nn.Parameter], count: int
+) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LambdaLR]:
+    """Adam for `count` batches, and its learning rates."""
+    optimizer = torch.optim.Adam(
+        [{"params": targets, "lr": _LR}, {"params": small, "lr": _SMALL_LR}], betas=_BETAS, eps=_EPS
+    )
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda done: min(1.0, (done + 1) / _WARMUP) * max(0.0, 1 - done / count)
+    )
 
 
 def _watched(prepared: list[Prepared], step: Callable[[float], None]) -> Iterator[Prepared]:

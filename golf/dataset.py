@@ -23,7 +23,7 @@ from golf.data import (
     train_tokenizer,
 )
 from golf.data.tokenizer import BOS_ID
-from golf.errors import DamagedFile, DataError, EnvironmentFailure, UsageError
+from golf.errors import DataError, EnvironmentFailure, UsageError, naming
 from golf.interrupt import StopFlag
 from golf.observer import Observer
 from golf.results import DatasetInfo, PreparedDataset, ShardEntry, SplitEntry
@@ -168,10 +168,9 @@ def _tokenizer(option: str, sources: Sequence[Path], text_field: str, val_fracti
 
 def _load(path: Path) -> Tokenizer:
     try:
-        return load_tokenizer("sentencepiece", path.read_bytes())
+        with naming(path):
+            return load_tokenizer("sentencepiece", path.read_bytes())
     except FileNotFoundError:
         raise UsageError(f'{path} does not exist; --tokenizer is a SentencePiece model, "sp:1024" or "bytes"') from None
     except OSError as error:
         raise EnvironmentFailure(f"cannot read {path}: {error.strerror or error}") from error
-    except DamagedFile as error:
-        raise DamagedFile(str(path), str(error)) from None

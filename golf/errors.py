@@ -6,6 +6,10 @@ Every error a user can cause is a `GolfError`; its text is one sentence that say
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class GolfError(Exception):
     """Root of every failure that golf foresees."""
@@ -43,14 +47,29 @@ class ClaimError(GolfError):
 
 
 class DamagedFile(GolfError):
-    """An input file is truncated, altered or hostile; `part` names where."""
+    """An input file is truncated, altered or hostile; `part` names where, `path` which file, where that is known."""
 
     exit_code = 4
 
     def __init__(self, part: str, reason: str) -> None:
         """Name the damaged part first: it is what a user looks for."""
         self.part = part
+        self.path: Path | None = None
         super().__init__(f"{part}: {reason}")
+
+    def __str__(self) -> str:
+        """The file, where `naming` told it, its part, and what is wrong with that."""
+        return f"{self.path}: {self.args[0]}" if self.path else str(self.args[0])
+
+
+@contextmanager
+def naming(path: Path | None) -> Iterator[None]:
+    """Have every DamagedFile that leaves this block say which file it is about."""
+    try:
+        yield
+    except DamagedFile as error:
+        error.path = error.path or path
+        raise
 
 
 class DamagedCheckpoint(DamagedFile):

@@ -17,7 +17,7 @@ from golf.compress.conditional import CLASSES, CLASSES_WITHOUT_TRELLIS, Tables
 from golf.compress.integers import Coded, Weights, decode_matrix, update_digest
 from golf.compress.payloads import CONDITIONAL, TABLES, Payload, unpack_matrix
 from golf.data.tokenizer import Tokenizer, load_tokenizer
-from golf.errors import DamagedFile, RecipeError
+from golf.errors import DamagedFile, RecipeError, naming
 from golf.model import Transformer, parameter_shapes
 from golf.parallel import in_order
 from golf.recipe import Model, Recipe, recipe_from_dict
@@ -47,6 +47,11 @@ def rebuild(artifact: Artifact, *, poll: Callable[[], None] = lambda: None) -> R
 
     Every shape is compared with the arithmetic of the model's declared shape before a tensor is allocated.
     """
+    with naming(artifact.path):
+        return _rebuilt(artifact, poll)
+
+
+def _rebuilt(artifact: Artifact, poll: Callable[[], None]) -> Rebuilt:
     manifest = artifact.manifest
     recipe = _validated(lambda: recipe_from_dict(manifest.recipe, source="recipe"))
     shape = _validated(lambda: validate(Model, manifest.model, source="model"))

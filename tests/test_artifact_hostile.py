@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from artifact_mutants import (
     unsigned_noise,
 )
 
-from golf.artifact import HEADER_SIZE, Limits, compress_zstd, decompress_zstd, parse_artifact
+from golf.artifact import HEADER_SIZE, Limits, compress_zstd, decompress_zstd, open_artifact, parse_artifact
 from golf.errors import DamagedFile, EnvironmentFailure
 
 SAMPLE = sample()
@@ -82,8 +83,16 @@ def test_altered_content_behind_a_lying_header_is_refused_for_the_lie():
 def test_every_truncation_is_refused():
     for length in range(len(SAMPLE)):
         assert refusal(SAMPLE[:length]).part in ("file", "header")
-    assert str(refusal(SAMPLE[:-1])) == f"file: truncated, {len(SAMPLE) - 1} of {len(SAMPLE)} bytes"
+    cut = f"file: truncated, {len(SAMPLE) - 1} of {len(SAMPLE)} bytes; copy the file again"
+    assert str(refusal(SAMPLE[:-1])) == cut
     assert str(refusal(SAMPLE[:30])) == "file: truncated, 30 of the header's 72 bytes"
+
+
+def test_a_refused_file_is_named(tmp_path):
+    path = tmp_path / "cut.bin"
+    path.write_bytes(SAMPLE[:-1])
+    with pytest.raises(DamagedFile, match=f"^{re.escape(str(path))}: file: truncated"):
+        open_artifact(path)
 
 
 @pytest.mark.parametrize("appended", [b"\0", b"\n", bytes(100), SAMPLE], ids=["nul", "newline", "zeros", "twice"])

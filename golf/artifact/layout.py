@@ -102,7 +102,7 @@ def parse_header(content: bytes) -> Header:
 
 def _check_sizes(header: Header, actual: int) -> None:
     if actual < header.file_size:
-        raise DamagedFile("file", f"truncated, {actual:,} of {header.file_size:,} bytes")
+        raise DamagedFile("file", f"truncated, {actual:,} of {header.file_size:,} bytes; copy the file again")
     if actual > header.file_size:
         raise DamagedFile("file", f"{actual - header.file_size:,} bytes after the end at {header.file_size:,}")
     behind = header.file_size - HEADER_SIZE

@@ -16,7 +16,7 @@ from golf.artifact.manifest import Manifest, manifest_from_json
 from golf.artifact.schema import PART, as_object
 from golf.artifact.sections import Payload, Section, check_stored, check_tiling, crc32, sections_from_json
 from golf.artifact.zstd import decompress_zstd
-from golf.errors import DamagedFile, EnvironmentFailure, UsageError
+from golf.errors import DamagedFile, EnvironmentFailure, UsageError, naming
 
 # Without it, opening a pipe that nobody writes to would hang the process (Unix only).
 _NONBLOCKING = getattr(os, "O_NONBLOCK", 0)
@@ -75,7 +75,8 @@ def open_artifact(path: Path, limits: Limits | None = None) -> Artifact:
     DamagedFile, with the part, for every way in which its content is wrong.
     """
     limits = limits or Limits()
-    return parse_artifact(_read(path, limits), limits, path=path)
+    with naming(path):
+        return parse_artifact(_read(path, limits), limits, path=path)
 
 
 def parse_artifact(content: bytes, limits: Limits | None = None, *, path: Path | None = None) -> Artifact:

@@ -25,7 +25,7 @@ from golf.data.corpus import SPLITS, Split, documents, whole_text
 from golf.data.shards import Tokens, TokenStream, open_shard
 from golf.data.textfiles import Document
 from golf.data.tokenizer import Accounting, ByteTokenizer, Tokenizer, load_tokenizer, with_bos
-from golf.errors import DamagedFile, DataError, EnvironmentFailure, Interrupted
+from golf.errors import DataError, EnvironmentFailure, Interrupted, naming
 
 # Part of every cache key; raised whenever splitting, training or encoding changes what comes out.
 _CACHE_FORMAT = 2
@@ -199,10 +199,8 @@ def _given_tokenizer(section: recipe.Tokenizer) -> Tokenizer:
         raise DataError(f"{path} does not exist; check tokenizer.path") from None
     except OSError as error:
         raise EnvironmentFailure(f"cannot read {path}: {error.strerror or error}") from error
-    try:
+    with naming(path):
         tokenizer = load_tokenizer(section.kind, serialized)
-    except DamagedFile as error:
-        raise DamagedFile(str(path), str(error)) from None
     if tokenizer.vocab_size != section.vocab_size:
         raise DataError(
             f"{path} has {tokenizer.vocab_size} pieces, the recipe says {section.vocab_size}; "

@@ -38,7 +38,7 @@ def probe(found: Submission) -> Probed:
         model = rebuild(artifact).model
     except DamagedFile as error:
         unprobed = [unknown(rule, "the artifact is not sound") for rule in _RULES[1:]]
-        return Probed([verdict(_RULES[0], False, f"{name}: {error}"), *unprobed])
+        return Probed([verdict(_RULES[0], False, f"{name}: {error.args[0]}"), *unprobed])
     sound = verdict(_RULES[0], True, f"{name} opens and decodes, {artifact.manifest.weights:,} weights")
     return Probed([sound, *probe_model(model)], artifact.manifest.claim)
 

@@ -3,8 +3,9 @@
     python -m benchmarks.width --out benchmarks/results/width [--report]
 
 More parameters leave fewer bits for each. Every optimizer trains the recipe of benchmarks.compressibility at several
-widths with the learning rates that did best there, and is packed with tuning under one cap. Finished runs are kept as
-JSON under --out and never repeated; several of these commands may share the work.
+widths and is packed as `golf pack` does it by default, tuning included, under one cap. Learning rates are those that
+did best there; where bits are few, twice that on one seed too, and the rate that is better on training windows counts.
+Finished runs are kept as JSON under --out and never repeated; several of these commands may share the work.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from golf.fit import fit
 from golf.interrupt import StopFlag
 from golf.observer import Observer
 from golf.pack import make_draft, measured
-from golf.recipe import load_recipe
+from golf.recipe import Pack, load_recipe
 from golf.runs import Run
 from golf.source import load_source
 from golf.train import train
@@ -37,8 +38,11 @@ CAP = 200_000
 WIDTHS = (96, 128, 192, 256)
 SEEDS = (1, 2, 3)
 OPTIMIZERS = ("Muon, no decay", "Muon, spectral decay", "NuMuon piecewise .25, spectral decay")
-# The sweep's best for many bits and for few; the better one on training windows counts.
+# The sweep's best for many bits, and for few.
 RATES = (0.02, 0.04)
+_FEW_BITS_FROM = 192
+# What a recipe tunes on unless it says otherwise; that of benchmarks.compressibility packs nine times a run.
+_TUNE_TOKENS = Pack().tune_tokens
 _HEAD_WIDTH = 32
 
 
@@ -57,13 +61,23 @@ class Job:
         return name_of(self.variant, f"width{self.width}", f"lr{self.rate}", f"seed{self.seed}")
 
 
-def jobs() -> Iterator[Job]:
-    """One seed of everything first."""
-    for seed in SEEDS:
-        for rate in RATES:
-            for width in WIDTHS:
-                for variant in OPTIMIZERS:
-                    yield Job(variant, width, rate, seed)
+def jobs(out: Path) -> Iterator[Job]:
+    """One seed of everything first, then more seeds at each width's better rate, once that is known."""
+    for width in WIDTHS:
+        for rate in _rates(width):
+            yield from (Job(variant, width, rate, SEEDS[0]) for variant in OPTIMIZERS)
+    rows = results(out)
+    for seed in SEEDS[1:]:
+        for width in WIDTHS:
+            for variant in OPTIMIZERS:
+                found = [r for r in rows if (r["variant"], r["width"], r["seed"]) == (variant, width, SEEDS[0])]
+                if len(found) == len(_rates(width)):
+                    best = min(found, key=lambda row: row["training_loss"])
+                    yield Job(variant, width, best["lr"], seed)
+
+
+def _rates(width: int) -> tuple[float, ...]:
+    return RATES if width >= _FEW_BITS_FROM else RATES[:1]
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -75,6 +89,7 @@ def run(job: Job) -> dict[str, Any]:
         "model.heads": str(job.width // _HEAD_WIDTH),
         "model.kv_heads": "1" if job.width // _HEAD_WIDTH % 2 else str(job.width // _HEAD_WIDTH // 2),
         "budget.cap": str(CAP),
+        "pack.tune_tokens": str(_TUNE_TOKENS),
     }
     recipe = load_recipe(RECIPE, [f"{key}={value}" for key, value in settings.items()])
     started, cache, device = time.monotonic(), find_workspace(Path.cwd()).data, torch.device("cpu")
@@ -178,4 +193,4 @@ def _plot(best: dict[tuple[str, int], list[dict[str, Any]]], path: Path) -> None
 
 
 if __name__ == "__main__":
-    main(__doc__, lambda _: jobs(), run, report)
+    main(__doc__, jobs, run, report)

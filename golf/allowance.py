@@ -45,6 +45,16 @@ class Allowance:
             self.spent[use] += time.monotonic() - self._since
             self._since = None
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Count none of the body's seconds: it reads no training text, though the use around it does."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            if self._since is not None:
+                self._since += time.monotonic() - began
+
     def fits(self, *uses: str) -> bool:
         """Whether one more batch, or look, of each of `uses` should end in time."""
         return self.left >= sum(self.expected[use] for use in uses)

@@ -150,6 +150,10 @@ def _tuned(draft: Draft, source: Source, scale: float, tokens: int, room: int) -
     def as_tuned(tuning: Tuning) -> Draft:
         return replace(draft, prepared=tuning.prepared, small=tuning.small)
 
+    def spare(tuning: Tuning) -> int:
+        with source.allowance.paused():
+            return room - as_tuned(tuning).build(scale)[0]
+
     def step(share: float) -> None:
         source.check()
         source.observer.stage("tune", share)
@@ -161,7 +165,7 @@ def _tuned(draft: Draft, source: Source, scale: float, tokens: int, room: int) -
         count=source.count(tokens, batch_tokens=section.tune_batch_tokens),
         scale=scale,
         low_rank=section.low_rank,
-        spare=lambda tuning: room - as_tuned(tuning).build(scale)[0],
+        spare=spare,
         step=step,
     )
     return as_tuned(tuning)

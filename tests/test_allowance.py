@@ -61,6 +61,20 @@ def test_a_use_that_goes_on_or_fails_counts_too(now):
     assert not allowance.fits()
 
 
+def test_a_pause_within_a_use_costs_nothing(now):
+    allowance = Allowance(10.0)
+    with allowance.using("tuning"):
+        now[0] += 1.0
+        with suppress(ZeroDivisionError), allowance.paused():
+            now[0] += 30.0
+            1 / 0  # noqa: B018
+        now[0] += 2.0
+        assert allowance.left == 7.0
+    with allowance.paused():
+        now[0] += 30.0
+    assert allowance.spent["tuning"] == 3.0
+
+
 def test_what_is_expected_together_must_fit_together():
     allowance = Allowance(3.0)
     allowance.expected |= {"tuning": 1.0, "looks": 2.0}

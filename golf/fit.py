@@ -23,6 +23,8 @@ _MOST_REFINEMENTS = 8
 _LEAST_SIGNAL = 0.0006
 # Around the step that was tuned for, the tuned pack is solved for within this ratio, then further.
 _REFIT = 0.95
+# A tuned pack that leaves no more than this share of its room stays as it was tuned; tuning aims at half of it.
+_SPARE = 5e-4
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ def refit(draft: Draft, *, room: int, scale: float) -> Solution[Packed]:
     """Solve again near a known step; CapError where that room is out of reach."""
     if draft.prepared[0].tuned is None:
         return _solve(draft, room, scale * _REFIT**4)
+    size, packed = draft.build(scale)
+    if 0 <= room - size <= _SPARE * room:
+        return Solution(scale, size, packed, 1, binding=True)
     finest, found = scale, None
     while found is None or not found.binding:
         finest *= _REFIT
@@ -152,7 +157,7 @@ def _tuned(draft: Draft, source: Source, scale: float, tokens: int, room: int) -
 
     def spare(tuning: Tuning) -> int:
         with source.allowance.paused():
-            return room - as_tuned(tuning).build(scale)[0]
+            return round((1 - _SPARE / 2) * room) - as_tuned(tuning).build(scale)[0]
 
     def step(share: float) -> None:
         source.check()

@@ -69,18 +69,15 @@ def import_weights(
 
 
 def _write(run: Run, recipe: Recipe, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """The run's checkpoint and recipe and nothing of a run before; a failure leaves neither where there was none."""
-    new = not run.checkpoint.exists()
-    save_checkpoint(run.checkpoint, tensors, state)
+    """The run's recipe and checkpoint, and nothing of a run before; a failure leaves neither."""
+    for path in run.files:
+        path.unlink(missing_ok=True)
     try:
         durable.write_text(run.recipe, recipe_to_toml(recipe))
+        save_checkpoint(run.checkpoint, tensors, state)
     except BaseException:
-        if new:
-            run.checkpoint.unlink(missing_ok=True)
+        run.recipe.unlink(missing_ok=True)
         raise
-    for path in run.files:
-        if path not in (run.checkpoint, run.recipe):
-            path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -70,6 +70,11 @@ class Run:
         return self.folder / "ledger.json"
 
     @property
+    def curve(self) -> tuple[Path, Path]:
+        """Bits per byte at many sizes, as JSON and as a picture."""
+        return self.folder / "curve.json", self.folder / "curve.png"
+
+    @property
     def result(self) -> Path:
         """What the training came to."""
         return self.folder / "result.json"
@@ -84,6 +89,7 @@ class Run:
             self.previous_checkpoint,
             self.artifact,
             self.ledger,
+            *self.curve,
             self.result,
         )
 

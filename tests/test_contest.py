@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from cli import golf, golf_json
 
+from golf import durable
 from golf.contest import from_contest, to_contest
 from golf.errors import EnvironmentFailure, UsageError
 from golf.model import Transformer, parameter_shapes
@@ -124,11 +125,32 @@ def test_an_import_over_a_run_leaves_nothing_of_it(saved):
     run = saved / "artifacts" / "theirs"
     golf("import", "final_model.pt", "--recipe", "theirs.toml", "--force", cwd=saved)
     golf("pack", "artifacts/theirs", "--cap", "60kB", cwd=saved)
+    golf("pack", "artifacts/theirs", "--curve", "--points", "2", cwd=saved)
     (run / "notes.txt").write_text("keep me")
-    assert {"artifact.bin", "ledger.json"} <= {path.name for path in run.iterdir()}
+    assert {"artifact.bin", "ledger.json", "curve.json", "curve.png"} <= {path.name for path in run.iterdir()}
     golf("import", "final_model.pt", "--recipe", "theirs.toml", cwd=saved, check=2)
     golf("import", "final_model.pt", "--recipe", "theirs.toml", "--force", cwd=saved)
     assert {path.name for path in run.iterdir()} == {"checkpoint.safetensors", "recipe.toml", "notes.txt", ".lock"}
+
+
+def test_an_import_that_fails_leaves_no_mixture_of_runs(saved, monkeypatch):
+    golf("import", "final_model.pt", "--recipe", "theirs.toml", "--force", cwd=saved)
+    run = saved / "artifacts" / "theirs"
+
+    replace = durable.replace
+
+    for name in ("recipe.toml", "checkpoint.safetensors"):
+        (run / "result.json").write_text("{}")
+
+        def refuse(path, *arguments, refused=name, **options):
+            if path.name == refused:
+                raise EnvironmentFailure("the disk is full")
+            replace(path, *arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(durable, "replace", refuse)
+            golf("import", "final_model.pt", "--recipe", "theirs.toml", "--force", cwd=saved, check=5)
+        assert {path.name for path in run.iterdir()} <= {"notes.txt", ".lock"}
 
 
 class _Evil:

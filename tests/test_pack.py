@@ -1,46 +1,21 @@
 """Packing as a whole: the curve, the cap, and what tuning is worth."""
 
 import json
-import statistics
 
 import numpy as np
 import pytest
 import torch
 from cli import golf, golf_json, golf_process
+from sources import draft_of, source_of
 
-from golf.compress.codec import code_matrices
-from golf.compress.limit import ideal_bits
 from golf.compress.trellis import STATES
-from golf.compress.tune import tune
 from golf.fit import fit, training_gap
-from golf.interrupt import listening
-from golf.observer import Observer
-from golf.pack import make_draft
-from golf.runs import Run
-from golf.source import TUNING, load_source
 
 
 @pytest.fixture(autouse=True)
 def _in_the_workspace(trained, monkeypatch):
     """The recipe names its text relative to it."""
     monkeypatch.chdir(trained)
-
-
-def source_of(workspace, *settings):
-    with listening() as stop:
-        return load_source(
-            Run(workspace / "artifacts" / "tiny"),
-            cache=workspace / "cache",
-            device=torch.device("cpu"),
-            stop=stop,
-            observer=Observer(),
-            budget={},
-            settings=settings,
-        )
-
-
-def draft_of(source):
-    return make_draft(source, source.prepared(), source.score(source.model))
 
 
 @pytest.fixture(scope="module")
@@ -86,18 +61,6 @@ def test_tuned_packs_meet_their_caps_too_and_are_no_worse_than_rounding(trained,
         assert found.rounded_gap is not None
         assert found.gap <= found.rounded_gap
         assert found.gap == pytest.approx(training_gap(found.draft, found.solution.packed, source))
-
-
-def test_tuning_holds_the_bits_of_rounding(trained):
-    source = source_of(trained, "pack.quantizer=uniform", "pack.low_rank=off")
-    draft, scale = draft_of(source), 0.001
-    batches = list(source.windows(65_536, batch_tokens=512, purpose=TUNING))
-    tuning = tune(source.model, draft.prepared, batches, count=len(batches), scale=scale, low_rank="off")
-    before, after = (
-        ideal_bits(code_matrices(prepared, scale, low_rank="off")) for prepared in (draft.prepared, tuning.prepared)
-    )
-    assert after == pytest.approx(before, rel=0.02)
-    assert statistics.fmean(tuning.divergences[-8:]) < statistics.fmean(tuning.divergences[:8])
 
 
 def test_without_tuning_a_trellis_is_taken_unless_plain_rounding_is_asked_for(trained, curve):

@@ -31,14 +31,34 @@ from golf.compress.integers import Coded, Weights, spread_of, symbols_of, unscal
 from golf.compress.quantize import Steps, from_codes, relative_steps
 from golf.compress.sensitivity import Sensitivity
 
+# Fractional parts of its multiples fill [0, 1) as evenly as any (Weyl's sequence of the golden ratio).
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
 
 @dataclass(frozen=True)
 class Tuned:
-    """What tuning found at the step `scale`: the residual's targets (M, N) in scaled coordinates, and fixed factors."""
+    """What tuning found: the residual's targets (M, N) in scaled coordinates, and factors, for the one step `scale`.
+
+    Another global step moves where targets are rounded, not what symbols stand for: weights that shrink together with
+    their step cost many times what single symbols do (docs/log.md).
+    """
 
     targets: Weights
     factors: Factors
     scale: float
+
+    def at(self, scale: float) -> Weights:
+        """Targets in units of the step, larger where `scale` is finer, so that more of them round away from zero.
+
+        Each grows at a speed of its own: where many lie at a boundary, they cross it one after another.
+        """
+        units = self.targets / np.float32(self.scale)
+        if scale == self.scale:
+            return units
+        turns = np.arange(units.size, dtype=np.float64) * _GOLDEN
+        speeds = 0.5 + (turns - np.floor(turns)).astype(np.float32).reshape(units.shape)
+        grown: Weights = units * np.exp(np.float32(math.log(self.scale / scale)) * speeds)
+        return grown
 
 
 @dataclass(frozen=True)
@@ -73,13 +93,17 @@ class Prepared:
     def unit(self, scale: float) -> float:
         """The step of residual symbols at the global step `scale`, which sets how large errors are.
 
-        A trellis's grid is finer than plain rounding's of the same error.
+        A trellis's grid is finer than plain rounding's of the same error. A tuned matrix keeps its step.
         """
-        return scale * trellis.GRAIN if self.states else scale
+        return self.tuned.scale if self.tuned else scale * self._grain
 
     def least_scale(self) -> float:
         """The global step below which symbols could overflow, factors included."""
-        return least_scale(float(np.sqrt(np.square(self.scaled, dtype=np.float64).sum()))) / self.unit(1.0)
+        return least_scale(float(np.sqrt(np.square(self.scaled, dtype=np.float64).sum()))) / self._grain
+
+    @property
+    def _grain(self) -> float:
+        return trellis.GRAIN if self.states else 1.0
 
 
 def prepare_matrix(
@@ -128,8 +152,8 @@ def round_matrices(
     for each in given:
         poll()
         if each.tuned is not None:
-            targets = each.tuned.targets / np.float32(each.unit(scale))
-            found[each.name] = Rounding(_rescaled(each.tuned, scale), targets, np.rint(targets))
+            targets = each.tuned.at(scale)
+            found[each.name] = Rounding(each.tuned.factors, targets, np.rint(targets))
             continue
         factors = _factors(each, scale, low_rank)
         found[each.name] = Rounding(factors, None, None)
@@ -187,12 +211,6 @@ def _nearest(states: int, sizes: list[int], poll: Callable[[], None]) -> Callabl
         return torch.from_numpy(rounded[:total])
 
     return nearest
-
-
-def _rescaled(tuned: Tuned, scale: float) -> Factors:
-    """The tuned factors in units of another step: the same product."""
-    factors = tuned.factors
-    return replace(factors, base=factors.base * math.sqrt(tuned.scale / scale)) if factors.rank else factors
 
 
 def _factors(given: Prepared, scale: float, low_rank: LowRank) -> Factors:

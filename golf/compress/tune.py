@@ -40,8 +40,10 @@ _EPS = 1e-12
 # Batches over which the learning rate rises; behind them it falls to 0 along a line.
 _WARMUP = 5
 # λ over the price of a bit: where it starts, and what it gains for each unit of relative excess bits, and of their sum
-# over batches; looked at every so many batches. Packs of .6 M and 3 M parameters settled at .3 to .6.
+# over batches; looked at every so many batches. Packs of .6 M and 3 M parameters settled at .05 to .6. Below 0, where
+# what tuning learns takes bits away by itself, it is held near 0: bits for their own sake are worth nothing.
 _START, _PROPORTIONAL, _INTEGRAL, _EVERY = 0.5, 150.0, 3.0, 4
+_LEAST = -0.3
 # After these shares of the batches the real size tells what the wanted bits are.
 _WEIGHED_AT = (0.5, 0.8, 0.95)
 # A batch is computed in so many parts, whatever the number of threads.
@@ -160,10 +162,10 @@ class _Rate:
         self._wanted = self._bits() + 8 * spare
 
     def control(self) -> None:
-        """Raise the price where there are too many bits, lower it where too few, never below 0."""
+        """Raise the price where there are too many bits, lower it where too few."""
         excess = self._bits() / max(self._wanted, 1.0) - 1
-        self._sum = max(-_START / _INTEGRAL, self._sum + excess * _EVERY)
-        self.price = self._unit * max(0.0, _START + _PROPORTIONAL * excess + _INTEGRAL * self._sum)
+        self._sum = max((_LEAST - _START) / _INTEGRAL, self._sum + excess * _EVERY)
+        self.price = self._unit * max(_LEAST, _START + _PROPORTIONAL * excess + _INTEGRAL * self._sum)
 
     def _bits(self) -> float:
         histogram = Histogram()

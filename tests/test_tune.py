@@ -1,0 +1,101 @@
+"""Tuning: the price that holds its bits, the room it fills, and what another step does to it."""
+
+import statistics
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sources import draft_of, source_of
+
+from golf.compress.allocate import ENDLESS
+from golf.compress.codec import Tuned, code_matrices
+from golf.compress.factorize import no_factors
+from golf.compress.limit import ideal_bits
+from golf.compress.tune import _LEAST, _START, _Rate, tune
+from golf.fit import _tuned
+from golf.source import TUNING
+
+
+@pytest.fixture
+def _in_the_workspace(trained, monkeypatch):
+    """The recipe names its text relative to it."""
+    monkeypatch.chdir(trained)
+
+
+@pytest.mark.usefixtures("_in_the_workspace")
+def test_tuning_holds_the_bits_of_rounding(trained):
+    source = source_of(trained, "pack.quantizer=uniform", "pack.low_rank=off")
+    draft, scale = draft_of(source), 0.001
+    batches = list(source.windows(65_536, batch_tokens=512, purpose=TUNING))
+    tuning = tune(source.model, draft.prepared, batches, count=len(batches), scale=scale, low_rank="off")
+    before, after = (
+        ideal_bits(code_matrices(prepared, scale, low_rank="off")) for prepared in (draft.prepared, tuning.prepared)
+    )
+    assert after == pytest.approx(before, rel=0.02)
+    assert statistics.fmean(tuning.divergences[-8:]) < statistics.fmean(tuning.divergences[:8])
+
+
+class _Symbols:
+    """Stands for the matrices of a tuning: so many zeros and ones."""
+
+    def __init__(self, ones):
+        self.ones = ones
+
+    def count(self, histogram):
+        symbols = np.zeros(4096, dtype=np.int32)
+        symbols[: self.ones] = 1
+        histogram.add(symbols, np.zeros(4096, dtype=np.int64))
+
+
+def test_the_price_of_a_bit_rises_with_bits_over_what_is_wanted_and_falls_below_it():
+    matrix = _Symbols(512)
+    rate = _Rate([matrix], 1.0)
+    rate.control()
+    settled = rate.price
+    assert settled == _START
+    matrix.ones = 520
+    rate.control()
+    dearer = rate.price
+    assert dearer > settled
+    rate.control()  # bits that stay over cost more and more
+    assert rate.price > dearer
+    matrix.ones = 500
+    rate.control()
+    assert _LEAST <= rate.price < settled
+
+
+@pytest.mark.parametrize("spare", [-40, 40])
+def test_bytes_that_are_left_or_lacking_move_what_is_wanted(spare):
+    rate = _Rate([_Symbols(512)], 1.0)
+    rate.weighed(spare)
+    rate.control()
+    assert (rate.price < _START) == (spare > 0)
+    wanted = _Rate([_Symbols(512)], 1.0)._bits() + 8 * spare
+    assert rate._wanted == pytest.approx(wanted)
+
+
+@pytest.mark.usefixtures("_in_the_workspace")
+def test_tuning_fills_its_room(trained):
+    """At its own step, before any fine adjustment; rounding at that step overruns it."""
+    source = source_of(trained, "pack.quantizer=uniform", "pack.low_rank=off", "pack.tune_batch_tokens=256")
+    draft, scale = draft_of(source), 0.002
+    size = draft.build(scale)[0]
+    for share in (0.95, 0.97):
+        tuned = _tuned(draft, source, scale, 32_768, round(share * size))
+        assert tuned.build(scale)[0] == pytest.approx(share * size, rel=0.01)
+
+
+def test_another_step_moves_where_tuned_targets_are_rounded_and_nothing_else():
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=(64, 96)).astype(np.float32)
+    tuned = Tuned(targets, no_factors(64, 96), 0.5)
+    assert np.array_equal(tuned.at(0.5), targets / np.float32(0.5))
+    finer, coarser = (np.abs(np.rint(tuned.at(scale))) for scale in (0.45, 0.55))
+    assert (finer >= np.abs(np.rint(tuned.at(0.5)))).all()
+    assert (coarser <= np.abs(np.rint(tuned.at(0.5)))).all()
+    assert not np.rint(tuned.at(ENDLESS)).any()
+    pile = replace(tuned, targets=np.full((64, 96), 0.249995, dtype=np.float32))
+    shares = [np.rint(pile.at(0.5 / (1 + 1e-5 * step))).mean() for step in range(9)]
+    assert shares[0] == 0
+    assert any(0.2 < share < 0.8 for share in shares)  # a pile crosses its boundary piece by piece
+    assert shares[-1] == 1

@@ -3,8 +3,8 @@
     python -m benchmarks.width --out benchmarks/results/width [--report]
 
 More parameters leave fewer bits for each. Every optimizer trains the recipe of benchmarks.compressibility at several
-widths and is packed as `golf pack` does it by default, tuning included, under one cap. Learning rates are those that
-did best there; where bits are few, twice that on one seed too, and the rate that is better on training windows counts.
+widths and is packed with tuning under one cap. Learning rates are those that did best there; where bits are few, twice
+that on one seed too, and the rate that is better on training windows counts.
 Finished runs are kept as JSON under --out and never repeated; several of these commands may share the work.
 """
 
@@ -28,7 +28,7 @@ from golf.fit import fit
 from golf.interrupt import StopFlag
 from golf.observer import Observer
 from golf.pack import make_draft, measured
-from golf.recipe import Pack, load_recipe
+from golf.recipe import load_recipe
 from golf.runs import Run
 from golf.source import load_source
 from golf.train import train
@@ -41,8 +41,8 @@ OPTIMIZERS = ("Muon, no decay", "Muon, spectral decay", "NuMuon piecewise .25, s
 # The sweep's best for many bits, and for few.
 RATES = (0.02, 0.04)
 _FEW_BITS_FROM = 192
-# What a recipe tunes on unless it says otherwise; that of benchmarks.compressibility packs nine times a run.
-_TUNE_TOKENS = Pack().tune_tokens
+# Twice the recipe's, which packs nine times a run; a quarter of golf's default, for there are dozens of runs.
+_TUNE_TOKENS = 131_072
 _HEAD_WIDTH = 32
 
 
@@ -70,10 +70,12 @@ def jobs(out: Path) -> Iterator[Job]:
     for seed in SEEDS[1:]:
         for width in WIDTHS:
             for variant in OPTIMIZERS:
-                found = [r for r in rows if (r["variant"], r["width"], r["seed"]) == (variant, width, SEEDS[0])]
-                if len(found) == len(_rates(width)):
-                    best = min(found, key=lambda row: row["training_loss"])
-                    yield Job(variant, width, best["lr"], seed)
+                found = {
+                    r["lr"]: r for r in rows if (r["variant"], r["width"], r["seed"]) == (variant, width, SEEDS[0])
+                }
+                if all(rate in found for rate in _rates(width)):
+                    best = min(_rates(width), key=lambda rate: found[rate]["training_loss"])
+                    yield Job(variant, width, best, seed)
 
 
 def _rates(width: int) -> tuple[float, ...]:

@@ -44,6 +44,14 @@ def test_every_module_is_in_the_readmes_tree():
             assert re.search(rf"\b{re.escape(path.name)}\b", tree), path
 
 
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
+def test_what_a_document_links_to_is_there(path):
+    links = re.findall(r"\]\(([^)#]+)", path.read_text())
+    for target in links:
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
 def test_every_key_of_a_recipe_is_in_the_reference_of_recipes():
     text = (ROOT / "docs" / "recipe.md").read_text()
     todo = list(Recipe.model_fields.items())

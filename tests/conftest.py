@@ -48,6 +48,7 @@ eval_tokens = 512
 checkpoint_every = 5
 [pack]
 calibration_tokens = 512
+tune_tokens = 16384
 quantizer = "uniform"
 [verify]
 tokens = 2048

@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 def family(name: str) -> str:
     """The checkpoint's name without its seed."""
-    return name.rstrip("0123456789")
+    return name.rstrip("0123456789").rstrip("-")
 
 
 def rates(rows: list[Row]) -> list[float]:

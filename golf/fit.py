@@ -60,7 +60,8 @@ def fit(draft: Draft, source: Source, *, room: int) -> Fit:
     refitted = refit(tuned, room=room, scale=plain.solution.scale)
     gap = training_gap(tuned, refitted.packed, source)
     if gap < rounded.gap:
-        return Fit(tuned, refitted, gap, rounded.gap)
+        tried = replace(refitted, probes=plain.solution.probes + refitted.probes)
+        return Fit(tuned, tried, gap, rounded.gap)
     return replace(rounded, rounded_gap=rounded.gap)
 
 

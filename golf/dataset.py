@@ -152,6 +152,8 @@ def _shard_entry(path: Path, tokenizer: Tokenizer | None) -> ShardEntry:
 
 
 def _folders_tokenizer(folder: Path, given: Path | None) -> Tokenizer | None:
+    if given == Path("bytes"):
+        return ByteTokenizer()
     path = given or folder / TOKENIZER_FILE
     return _load(path) if given or path.exists() else None
 

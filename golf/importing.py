@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import warnings
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,8 @@ from golf.results import Imported
 from golf.runs import Run
 
 _STOPPED = "stopped; nothing was imported"
+# What torch.load and safetensors raise for noise, which they take for a pickle or a header, besides their own errors.
+_NOISE = (ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError, OverflowError, struct.error)
 
 
 def import_weights(
@@ -82,6 +85,8 @@ def _write(run: Run, recipe: Recipe, tensors: dict[str, Tensor], state: dict[str
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The state_dict in a file; one level of nesting under `model` or `state_dict` is opened."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the file with the state_dict")
     try:
         if path.suffix in (".pt", ".pth", ".bin"):
             with warnings.catch_warnings():  # a foreign pickle's protocol is no news to the user
@@ -91,7 +96,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             found = safetensors.torch.load_file(path)
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, safetensors.SafetensorError) as error:
+    except (pickle.UnpicklingError, safetensors.SafetensorError, RuntimeError, EOFError, *_NOISE) as error:
         reason = (str(error).splitlines() or ["it is cut short"])[0][:120]
         raise DamagedFile(str(path), f"is no state_dict that loads without running code ({reason})") from None
     except OSError as error:

@@ -322,6 +322,11 @@ class Verdict:
         """Whether nothing failed."""
         return all(check.passed is not False for check in self.checks)
 
+    @property
+    def claim_held(self) -> bool:
+        """Whether the loss was held against the artifact's own claim: only on the text that the claim is made on."""
+        return any(check.name == "nats per token" for check in self.checks)
+
 
 @dataclass(frozen=True)
 class Plan:

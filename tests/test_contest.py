@@ -153,6 +153,17 @@ def test_an_import_that_fails_leaves_no_mixture_of_runs(saved, monkeypatch):
         assert {path.name for path in run.iterdir()} <= {"notes.txt", ".lock"}
 
 
+@pytest.mark.parametrize("content", [b"abc" * 100, b"hello world", b"\x80\x02.", b"", bytes(99)], ids=repr)
+@pytest.mark.parametrize("name", ["noise.pt", "noise.safetensors"])
+def test_noise_is_no_state_dict(saved, name, content):
+    (saved / name).write_bytes(content)
+    assert name in golf("import", name, "--recipe", "theirs.toml", "--force", cwd=saved, check=4).stderr
+
+
+def test_a_folder_is_no_state_dict(saved):
+    assert "is a folder" in golf("import", ".", "--recipe", "theirs.toml", "--force", cwd=saved, check=2).stderr
+
+
 class _Evil:
     def __reduce__(self):
         return (print, ("executed",))

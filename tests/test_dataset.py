@@ -87,6 +87,13 @@ def test_info_counts_what_prepare_wrote(corpus):
     assert "total" in golf("data", "info", corpus / "out", cwd=corpus).stdout
 
 
+def test_info_knows_bytes(corpus):
+    result = prepared(corpus, corpus / "plain", "--tokenizer", "bytes", "--workers", "1")
+    info = golf_json("data", "info", corpus / "plain", "--tokenizer", "bytes", cwd=corpus)
+    assert info["shards"][0]["bytes"] == result["splits"]["train"]["counted_bytes"]
+    assert 'kind = "bytes"' in golf("data", "info", corpus / "plain", "--tokenizer", "bytes", cwd=corpus).stdout
+
+
 def test_shards_are_cut_at_their_size(tmp_path):
     records = [{"text": f"{i} " * 100} for i in range(60)]
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, records)))

@@ -167,6 +167,9 @@ def test_without_the_claimed_text_the_caps_alone_are_held(trained, tmp_path):
     done = golf("verify", "artifact.bin", cwd=copy)
     assert "--data" in done.stderr
     assert "not the one the claim was measured on" in done.stderr
+    assert "NO CLAIM HELD" in done.stdout
+    assert golf_json("verify", "artifact.bin", cwd=copy)["claim_held"] is False
+    assert golf_json("verify", "artifact.bin", cwd=trained)["claim_held"] is True
 
 
 def test_a_byte_less_cap_than_the_size_fails_with_3(trained):

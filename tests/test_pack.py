@@ -124,6 +124,13 @@ def test_an_artifact_that_is_replaced_is_said(trained):
     assert f"note: replaced twice.bin, which had {size:,} bytes\n" in second.stderr
 
 
+def test_a_file_that_is_no_artifact_is_not_replaced(trained):
+    (trained / "mine.toml").write_text("name = 'mine'\n")
+    done = golf("pack", "--cap", "7kB", "--out", "mine.toml", cwd=trained, check=2)
+    assert "mine.toml is there and no artifact" in done.stderr
+    assert (trained / "mine.toml").read_text() == "name = 'mine'\n"
+
+
 def test_only_what_packing_can_still_change_may_be_set(trained):
     done = golf("pack", "--set", "model.layers=3", "--set", "pack.damping=2", "--out", "x.bin", cwd=trained, check=2)
     assert "model.layers=3: only [budget], [pack], [verify] can change now" in done.stderr

@@ -96,7 +96,9 @@ def prepare(
 )
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
-    "--tokenizer", type=click.Path(path_type=Path), help="SentencePiece model; default: tokenizer.model in FOLDER."
+    "--tokenizer",
+    type=click.Path(path_type=Path),
+    help='SentencePiece model, or "bytes"; default: tokenizer.model in FOLDER.',
 )
 @json_option
 def info(folder: Path, tokenizer: Path | None, as_json: bool) -> None:
@@ -114,7 +116,8 @@ def info(folder: Path, tokenizer: Path | None, as_json: bool) -> None:
         return
     show([info_table(found)])
     if found.tokenizer is not None:
-        click.echo(recipe_lines(str(folder), found.tokenizer, found.vocab_size))
+        kind = "bytes" if found.tokenizer == "bytes" else "sentencepiece"
+        click.echo(recipe_lines(str(folder), found.tokenizer, found.vocab_size, kind))
 
 
 @data.command(

@@ -106,7 +106,7 @@ def _pack(
     from golf.runs import lock
 
     with lock(run), listening() as stop, watching() as observer:
-        replaced = target.stat().st_size if target.exists() else None
+        replaced = _replaceable(target)
         result = pack_flow(
             run,
             cap=cap,
@@ -130,6 +130,23 @@ def _pack(
         show_json(to_json(result))
     else:
         show([*ledger_tables(result.ledger), *factor_tables(result), pack_summary(result)])
+
+
+def _replaceable(target: Path) -> int | None:
+    """Bytes of the artifact that a pack would replace; UsageError where something else is there."""
+    from golf.artifact import MAGIC
+    from golf.errors import EnvironmentFailure, UsageError
+
+    if not target.is_file():
+        return None
+    try:
+        with target.open("rb") as file:
+            known = file.read(len(MAGIC)) in (MAGIC, b"")
+    except OSError as error:
+        raise EnvironmentFailure(f"cannot read {target}: {error.strerror or error}") from error
+    if not known:
+        raise UsageError(f"{target} is there and no artifact; name another --out, or move it away")
+    return target.stat().st_size
 
 
 def _curve(

@@ -81,7 +81,7 @@ def verify(
     for text in verdict.notes:
         note(text)
     if as_json:
-        show_json(to_json(verdict) | {"passed": verdict.passed})
+        show_json(to_json(verdict) | {"passed": verdict.passed, "claim_held": verdict.claim_held})
     else:
         show([verdict_table(verdict)])
     if not verdict.passed:

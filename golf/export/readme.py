@@ -27,7 +27,8 @@ Measured on {tokens:,} tokens that stand for {bytes:,} bytes of text, in windows
     python train_gpt.py                                     # what artifact.bin is worth
     torchrun --standalone --nproc_per_node=8 train_gpt.py   # trains, packs and measures anew, into runs/
 
-`DATA_PATH`, `TOKENIZER_PATH` and `SEED` replace what the recipe says. The script is golf's own modules in one file.
+`DATA_PATH`, `TOKENIZER_PATH` and `SEED` replace what the recipe says; paths of the recipe are looked up from the folder
+where the script is started. The script is golf's own modules in one file.
 
 ## Recipe
 

@@ -13,8 +13,7 @@ _MARKS = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("-", "")}
 
 def verdict_table(verdict: Verdict) -> Table:
     """Every check with whose bound it is."""
-    claimed = any(check.name == "nats per token" for check in verdict.checks)
-    state = "FAILED" if not verdict.passed else "VERIFIED" if claimed else "WITHIN CAPS, NO CLAIM HELD:"
+    state = "FAILED" if not verdict.passed else "VERIFIED" if verdict.claim_held else "WITHIN CAPS, NO CLAIM HELD:"
     made = table(f"{state} {verdict.artifact}", "", "expected", "actual", "margin", "by", "")
     for check in verdict.checks:
         mark, style = _MARKS[check.passed]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args, get_origin
+
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from golf.recipe.sections import Recipe
 from golf.recipe.toml import show
@@ -28,8 +31,16 @@ def _rows(section: type[BaseModel], address: str) -> list[str]:
             below += _rows(field.annotation, f"{address}.{key}".strip("."))
             continue
         default = "" if field.is_required() else "none" if field.default is None else f"`{show(field.default)}`"
-        rows.append(f"| {f'`[{address}]`' if address else ''} | `{key}` | {default} | {field.description or ''} |")
+        rows.append(f"| {f'`[{address}]`' if address else ''} | `{key}` | {default} | {_meaning(field)} |")
     return rows + below
+
+
+def _meaning(field: FieldInfo) -> str:
+    """The description, behind the values where only some are allowed."""
+    meaning = field.description or ""
+    if get_origin(field.annotation) is not Literal:
+        return meaning
+    return f"{', '.join(f'`{show(value)}`' for value in get_args(field.annotation))}: {meaning}"
 
 
 if __name__ == "__main__":

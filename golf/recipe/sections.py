@@ -184,7 +184,7 @@ class RankSchedule(Section):
 class Optimizer(Section):
     """`[optimizer]`: who moves the matrices; embeddings and gains always go to AdamW."""
 
-    name: Literal["numuon", "muon", "adamw"] = Field("numuon", description="numuon, muon (torch.optim.Muon), adamw")
+    name: Literal["numuon", "muon", "adamw"] = Field("numuon", description="of the matrices; muon is torch.optim.Muon")
     lr: float = Field(0.02, gt=0, le=10, description="step size of the matrices")
     momentum: float = Field(0.95, ge=0, lt=1, description="muon and numuon: share of the past that is kept")
     momentum_warmup: Fraction = Field(
@@ -265,7 +265,7 @@ class Pack(Section):
     )
     quantizer: Literal["auto", "trellis", "uniform"] = Field(
         "auto",
-        description="a trellis's best path; plain rounding, which alone can be tuned; or a trellis unless tuning wins",
+        description="a trellis unless tuning wins; a trellis's best path; plain rounding, which alone can be tuned",
     )
     coder: Literal["best", "zstd"] = Field("best", description="smallest of ANS and zstd, or zstd alone")
 

@@ -39,8 +39,8 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 class Tuned:
     """What tuning found: the residual's targets (M, N) in scaled coordinates, and factors, for the one step `scale`.
 
-    Another global step moves where targets are rounded, not what symbols stand for: weights that shrink together with
-    their step cost many times what single symbols do (docs/log.md).
+    Another global step moves where targets are rounded, not what symbols stand for: the network was tuned with those
+    (measured in docs/log.md).
     """
 
     targets: Weights

@@ -152,15 +152,11 @@ def _shard_entry(path: Path, tokenizer: Tokenizer | None) -> ShardEntry:
 
 
 def _folders_tokenizer(folder: Path, given: Path | None) -> Tokenizer | None:
-    if given == Path("bytes"):
-        return ByteTokenizer()
     path = given or folder / TOKENIZER_FILE
     return _load(path) if given or path.exists() else None
 
 
 def _tokenizer(option: str, sources: Sequence[Path], text_field: str, val_fraction: float) -> Tokenizer:
-    if option == "bytes":
-        return ByteTokenizer()
     if option.startswith("sp:"):
         if not option[3:].isdigit():
             raise UsageError(f'--tokenizer {option}: write the number of pieces, as in "sp:1024"')
@@ -169,6 +165,9 @@ def _tokenizer(option: str, sources: Sequence[Path], text_field: str, val_fracti
 
 
 def _load(path: Path) -> Tokenizer:
+    """The SentencePiece model at `path`, or bytes where that is what it says."""
+    if path == Path("bytes"):
+        return ByteTokenizer()
     try:
         with naming(path):
             return load_tokenizer("sentencepiece", path.read_bytes())

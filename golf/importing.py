@@ -73,8 +73,7 @@ def import_weights(
 
 def _write(run: Run, recipe: Recipe, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """The run's recipe and checkpoint, and nothing of a run before; a failure leaves neither."""
-    for path in run.files:
-        path.unlink(missing_ok=True)
+    run.clear()
     try:
         durable.write_text(run.recipe, recipe_to_toml(recipe))
         save_checkpoint(run.checkpoint, tensors, state)

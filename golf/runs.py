@@ -93,6 +93,11 @@ class Run:
             self.result,
         )
 
+    def clear(self) -> None:
+        """Remove everything golf wrote here, and nothing else."""
+        for path in self.files:
+            path.unlink(missing_ok=True)
+
 
 def newest_run(artifacts: Path, having: str = "checkpoint.safetensors") -> Run:
     """Find the run whose file `having` was written last; UsageError, with the command to give, if no run has one."""

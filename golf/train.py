@@ -61,8 +61,7 @@ def train(
         session.reserved = _reserved(session, stop, observer)
         if run.recipe.exists():
             # an earlier run's files; everything that could refuse the new one has had its say
-            for path in run.files:
-                path.unlink(missing_ok=True)
+            run.clear()
     if processes.first:
         truncate_metrics(run.metrics, session.step)
         durable.write_text(run.recipe, recipe_to_toml(recipe))

@@ -63,3 +63,9 @@ def trained(workspace):
     golf("train", cwd=workspace)
     golf("pack", cwd=workspace)
     return workspace
+
+
+@pytest.fixture
+def in_the_workspace(trained, monkeypatch):
+    """The recipe of the shared run names its text relative to it."""
+    monkeypatch.chdir(trained)

@@ -20,11 +20,7 @@ from golf.pack import make_draft
 from golf.runs import Run
 from golf.source import CALIBRATION, load_source
 
-
-@pytest.fixture(autouse=True)
-def _in_the_workspace(trained, monkeypatch):
-    """The recipe names its text relative to it."""
-    monkeypatch.chdir(trained)
+pytestmark = pytest.mark.usefixtures("in_the_workspace")
 
 
 @pytest.fixture

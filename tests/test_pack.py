@@ -11,11 +11,7 @@ from sources import draft_of, source_of
 from golf.compress.trellis import STATES
 from golf.fit import fit, training_gap
 
-
-@pytest.fixture(autouse=True)
-def _in_the_workspace(trained, monkeypatch):
-    """The recipe names its text relative to it."""
-    monkeypatch.chdir(trained)
+pytestmark = pytest.mark.usefixtures("in_the_workspace")
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,7 @@ from golf.fit import _tuned
 from golf.source import TUNING
 
 
-@pytest.fixture
-def _in_the_workspace(trained, monkeypatch):
-    """The recipe names its text relative to it."""
-    monkeypatch.chdir(trained)
-
-
-@pytest.mark.usefixtures("_in_the_workspace")
+@pytest.mark.usefixtures("in_the_workspace")
 def test_tuning_holds_the_bits_of_rounding(trained):
     source = source_of(trained, "pack.quantizer=uniform", "pack.low_rank=off")
     draft, scale = draft_of(source), 0.001
@@ -74,7 +68,7 @@ def test_bytes_that_are_left_or_lacking_move_what_is_wanted(spare):
     assert rate._wanted == pytest.approx(wanted)
 
 
-@pytest.mark.usefixtures("_in_the_workspace")
+@pytest.mark.usefixtures("in_the_workspace")
 def test_tuning_fills_its_room(trained):
     """At its own step, before any fine adjustment; rounding at that step overruns it."""
     source = source_of(trained, "pack.quantizer=uniform", "pack.low_rank=off", "pack.tune_batch_tokens=256")

@@ -179,7 +179,7 @@ def _curve(
             settings=settings,
             observer=observer,
         )
-        table, picture = target.with_name("curve.json"), target.with_name("curve.png")
+        table, picture = (target.with_name(path.name) for path in run.curve)
         durable.write_text(table, as_text(to_json(result)))
         durable.write_bytes(picture, curve_png(result))
     note(f"wrote {table} and {picture}")

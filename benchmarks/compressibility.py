@@ -148,7 +148,7 @@ def _points(folder: Path, job: Job, cache: Path, device: torch.device) -> Iterat
                 "bpb": found.bpb,
                 "training_loss": float_training + fitted.gap,
                 "gap": found.loss - score.loss,
-                "tuned": fitted.draft.prepared[0].tuned is not None,
+                "tuned": fitted.tuned,
                 "ranks": [matrix.factors.rank for matrix in packed.coded],
             }
 

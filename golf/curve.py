@@ -84,7 +84,7 @@ def _point(found: Fit, source: Source, run: Run) -> CurvePoint:
         loss=score.loss,
         bpb=score.bpb,
         training_gap=found.gap,
-        tuned=found.draft.prepared[0].tuned is not None,
+        tuned=found.tuned,
     )
 
 

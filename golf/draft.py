@@ -25,6 +25,7 @@ from golf.compress.codec import Prepared, code_matrices, together
 from golf.compress.entropy import Coder
 from golf.compress.integers import Coded, Weights, decode_matrix
 from golf.compress.payloads import TABLES, pack_matrices
+from golf.compress.refine import refined
 from golf.data.tokenizer import Tokenizer
 from golf.evaluate import Score
 from golf.model import Transformer
@@ -77,6 +78,8 @@ class Draft:
 
         by_name = {c.name: c for group in in_order(code, self._watched()) for c in group}
         coded = [by_name[prepared.name] for prepared in self.prepared]
+        if self.recipe.pack.coder != "zstd":
+            coded = refined(coded)
         payloads = [*self._fixed_payloads(), *_matrix_payloads(coded, self.recipe.pack.coder)]
         packed = Packed(coded, payloads, self._manifest(coded))
         return len(assemble(packed.manifest, payloads)), packed
@@ -189,7 +192,7 @@ def _entry(name: str, shape: tuple[int, ...], matrix: Coded | None) -> TensorEnt
     if matrix.factors.rank:
         parameters["factor_step"] = matrix.factors.base
     if matrix.residual is not None:
-        parameters["spread"] = matrix.spread
+        parameters["spread"] = matrix.spread.whole
         if matrix.states:
             parameters["states"] = matrix.states
     return TensorEntry(name=name, shape=shape, kind="matrix", rank=matrix.factors.rank, parameters=parameters)

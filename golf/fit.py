@@ -39,6 +39,11 @@ class Fit:
     gap: float
     rounded_gap: float | None
 
+    @property
+    def tuned(self) -> bool:
+        """Whether its symbols are tuned ones."""
+        return self.draft.prepared[0].tuned is not None
+
 
 def fit(draft: Draft, source: Source, *, room: int) -> Fit:
     """The best pack of `draft` within `room` bytes that still pays; CapError with the smallest reachable size."""

@@ -105,7 +105,7 @@ def _result(
         training_gap=fitted.gap,
         rounded_training_gap=fitted.rounded_gap,
         factors=factors,
-        rate=_rate_ledger(fitted.draft, solution, predicted),
+        rate=_rate_ledger(fitted.draft, solution, fitted.gap if fitted.tuned and fitted.gap > 0 else predicted),
         probes=solution.probes,
         seconds=clock.seconds,
         clock=_clock_ledger(source, clock.seconds),
@@ -220,7 +220,7 @@ def _factors(draft: Draft, solution: Solution[Packed]) -> list[FactorsEntry]:
 
 
 def _rate_ledger(draft: Draft, solution: Solution[Packed], gap: float) -> RateLedger:
-    """Bits per weight up to the rate-distortion limit at the predicted `gap`, and what lies above it."""
+    """Bits per weight up to the rate-distortion limit at a loss of `gap`, and what lies above it."""
     names = {matrix.name for matrix in solution.packed.coded}
     sizes = {"residual": 0, TABLES: 0, "side": 0}
     for payload in solution.packed.payloads:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from golf.artifact import Artifact, Manifest, TensorEntry, decompress_zstd
-from golf.compress.conditional import CLASSES, CLASSES_WITHOUT_TRELLIS, Tables
+from golf.compress.conditional import KNOWN, Tables
 from golf.compress.integers import Coded, Weights, decode_matrix, update_digest
 from golf.compress.payloads import CONDITIONAL, TABLES, Payload, unpack_matrix
 from golf.data.tokenizer import Tokenizer, load_tokenizer
@@ -205,8 +205,8 @@ def _tables(artifact: Artifact) -> Tables | None:
     """What the conditionally coded sections share, where the file has it."""
     if all(section.name != TABLES for section in artifact.sections):
         return None
-    classes = CLASSES if artifact.header.version > 2 else CLASSES_WITHOUT_TRELLIS
-    return Tables.from_bytes(_plain(artifact, TABLES), part=f"section {TABLES}", classes=classes)
+    known = KNOWN[artifact.header.version]
+    return Tables.from_bytes(_plain(artifact, TABLES), part=f"section {TABLES}", known=known)
 
 
 def _decoded(artifact: Artifact, tensor: TensorEntry, tables: Tables | None) -> tuple[Coded, Weights]:
@@ -241,6 +241,7 @@ def _decode_matrix(artifact: Artifact, tensor: TensorEntry, tables: Tables | Non
         states=int(parameters.get("states", 0)),
         sections=sections,
         tables=tables,
+        even=artifact.header.version < 7,
     )
 
 

@@ -181,9 +181,10 @@ class FactorsEntry:
 class RateLedger:
     """Bits per weight of the matrices, in terms that add up; `limit` is the rate-distortion limit of Gaussian weights.
 
-    The limit is taken at the loss that the packed symbols are predicted to cost. `shaping` is what ideal codes of the
-    symbols need above it (.2546 for scalar quantization at high rates), `coder` what the real codes and their tables
-    need above those, `side` are scales and factors.
+    The limit is taken at the loss that the packed symbols are predicted to cost; of tuned ones, whose prediction knows
+    nothing of what tuning gained, at what they were measured to cost on training text. `shaping` is what ideal codes of
+    the symbols need above it (.2546 for scalar quantization at high rates), `coder` what the real codes and their
+    tables need above those, `side` are scales, spreads and factors.
     """
 
     limit: float
@@ -241,6 +242,11 @@ class PackResult:
     seconds: dict[str, float]
     clock: ClockLedger
     ledger: Ledger
+
+    @property
+    def tuned(self) -> bool:
+        """Whether symbols were tuned and are better for it."""
+        return self.rounded_training_gap is not None and self.training_gap < self.rounded_training_gap
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ def test_the_first_version_is_read_for_ever():
 def test_a_reader_written_from_the_specification_alone_agrees():
     content = sample()
     magic, version, manifest_crc, size, length, decoded, digest = struct.unpack_from("<8sIIQQQ32s", content)
-    assert (magic, version, size) == (b"\x89GOLF\r\n\x1a", 4, len(content))
+    assert (magic, version, size) == (b"\x89GOLF\r\n\x1a", 7, len(content))
     assert manifest_crc == zlib.crc32(content[72 : 72 + length])
     assert digest == hashlib.sha256(content[72:]).digest()
     text = zstandard.ZstdDecompressor().decompress(content[72 : 72 + length])

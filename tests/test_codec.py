@@ -16,6 +16,7 @@ from golf.compress.integers import decode_matrix, update_digest
 from golf.compress.payloads import pack_matrices, unpack_matrix
 from golf.compress.quantize import STEPS_PER_OCTAVE, dequantize, from_codes, quantize, to_codes
 from golf.compress.sensitivity import Sensitivity
+from golf.compress.spread import Spread
 from golf.errors import DamagedFile
 
 STATES = (0, trellis.STATES)
@@ -55,7 +56,7 @@ def there_and_back(coded, coder="best"):
         coded.factors.rank,
         step=coded.step,
         factor_step=coded.factors.base,
-        spread=coded.spread,
+        spread=coded.spread.whole,
         states=coded.states,
         sections=sections,
         tables=tables,
@@ -91,6 +92,19 @@ def test_coding_is_exact_on_integers_and_weights(M, N, rank, scale, low_rank, st
         decoded = there_and_back(coded, coder)
         assert digest(decoded) == digest(coded)
         assert np.array_equal(decode_matrix(decoded), decode_matrix(coded))
+
+
+def test_spreads_come_back_where_anything_is_coded_under_them():
+    coded = code_matrix(prepare_matrix("w", weights(30, 40), sensitivity(30, 40), low_rank="off"), 0.05, low_rank="off")
+    odd = Spread(coded.spread.whole, *(codes + np.int8(3) for codes in (coded.spread.rows, coded.spread.columns)))
+    read = there_and_back(replace(coded, spread=odd)).spread
+    assert read.whole == odd.whole
+    assert np.array_equal(read.rows, odd.rows)
+    assert np.array_equal(read.columns, odd.columns)
+    assert not there_and_back(coded, "zstd").spread.rows.any()
+    wild = replace(odd, rows=np.full(30, -128, dtype=np.int8))
+    with pytest.raises(DamagedFile, match="section w/scales"):
+        there_and_back(replace(coded, spread=wild))
 
 
 def test_the_number_of_states_is_part_of_what_an_artifact_means():
@@ -306,7 +320,7 @@ def test_a_missing_section_and_a_scale_beyond_a_byte_are_refused_by_name():
         prepare_matrix("w", weights(9, 7, rank=1), sensitivity(9, 7), low_rank="auto"), 0.05, low_rank="auto"
     )
     tables, sections = pack_one(coded)
-    options = {"step": coded.step, "factor_step": coded.factors.base, "spread": coded.spread}
+    options = {"step": coded.step, "factor_step": coded.factors.base, "spread": coded.spread.whole}
     options |= {"states": 0, "tables": tables}
     with pytest.raises(DamagedFile, match="section w/left"):
         unpack_matrix("w", (9, 7), 1, sections={k: v for k, v in sections.items() if k != "left"}, **options)

@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 from golf.compress.conditional import (
     CLASSES,
+    COLUMN_SPREADS,
+    KNOWN,
     MAX_HIGH,
     RESIDUALS,
+    ROW_SPREADS,
     ROWS,
     SECOND_GRID,
     Histogram,
@@ -17,11 +20,13 @@ from golf.compress.conditional import (
     fits,
     residual_classes,
     scale_classes,
+    spread_classes,
 )
 from golf.compress.quantize import Steps
+from golf.compress.spread import Spread
 from golf.errors import DamagedFile
 
-EVERY_CLASS = [k for k in range(CLASSES) if k <= ROWS + 2 or k >= SECOND_GRID]
+EVERY_CLASS = [k for k in range(CLASSES) if k <= COLUMN_SPREADS or k >= SECOND_GRID]
 
 
 def coded(symbols, classes):
@@ -36,7 +41,7 @@ def gaussian_matrix(M, N, *, seed=0, deviation=1.0):
     steps = Steps(rng.integers(0, 8, M).astype(np.uint8), rng.integers(0, 8, N).astype(np.uint8))
     deviations = deviation * 4 / steps.relative()
     symbols = np.rint(rng.normal(size=(M, N)) * deviations).astype(np.int32).reshape(-1)
-    spread = round(4 * np.log2(deviation * 4))
+    spread = Spread.even(round(4 * np.log2(deviation * 4)), (M, N))
     return symbols, residual_classes(steps, spread).reshape(-1)
 
 
@@ -85,10 +90,27 @@ def test_steps_that_differ_make_it_cheaper_than_one_histogram():
 
 def test_a_class_is_the_deviation_in_half_octaves():
     steps = Steps(np.array([0, 4], dtype=np.uint8), np.array([0, 2], dtype=np.uint8))
-    assert residual_classes(steps, 0).tolist() == [[8, 7], [6, 5]]
-    assert residual_classes(steps, -400).max() == 0
-    assert residual_classes(steps, 4000).min() == RESIDUALS - 1
+    assert residual_classes(steps, Spread.even(0, (2, 2))).tolist() == [[8, 7], [6, 5]]
+    assert residual_classes(steps, Spread.even(-400, (2, 2))).max() == 0
+    assert residual_classes(steps, Spread.even(4000, (2, 2))).min() == RESIDUALS - 1
     assert scale_classes(2, 1, 1).tolist() == [ROWS, ROWS, ROWS + 1, ROWS + 2]
+
+
+def test_spreads_of_rows_and_columns_move_the_classes_of_their_symbols():
+    steps = Steps(np.zeros(2, dtype=np.uint8), np.zeros(2, dtype=np.uint8))
+    wider = Spread(0, np.array([0, 4], dtype=np.int8), np.array([0, -2], dtype=np.int8))
+    assert residual_classes(steps, wider).tolist() == [[8, 7], [10, 9]]
+    assert spread_classes(1, 2).tolist() == [ROW_SPREADS, COLUMN_SPREADS, COLUMN_SPREADS]
+
+
+@pytest.mark.parametrize(("version", "strange"), [(2, ROW_SPREADS), (2, SECOND_GRID), (4, ROW_SPREADS), (7, 61)])
+def test_a_class_that_a_version_does_not_know_is_refused(version, strange):
+    def tables(k):
+        return struct.pack("<BhH", k, 0, 1) + bytes([0])
+
+    assert Tables.from_bytes(tables(0), part="t", known=KNOWN[version])
+    with pytest.raises(DamagedFile, match="no class"):
+        Tables.from_bytes(tables(strange), part="t", known=KNOWN[version])
 
 
 def test_what_is_too_far_out_is_said_not_to_fit():
@@ -119,7 +141,7 @@ def test_a_flipped_bit_never_gets_past_unnoticed_as_an_exception_of_another_kind
             read.decode(payload if flips_tables else bytes(content), classes, part="x")
 
 
-@pytest.mark.parametrize(("k", "low"), [(59, 0), (63, 0), (120, 0), (55, 4096), (119, 4096), (0, 4097)])
+@pytest.mark.parametrize(("k", "low"), [(61, 0), (63, 0), (120, 0), (55, 4096), (119, 4096), (0, 4097)])
 def test_records_of_no_class_and_of_symbols_beyond_int32_are_refused(k, low):
     with pytest.raises(DamagedFile, match="record of no class"):
         Tables.from_bytes(struct.pack("<BhHB", k, low, 1, 0), part="t")

@@ -1,6 +1,6 @@
 """Artifacts of every format version must verify for ever.
 
-A new one is made from the recipe beside it: `golf train tests/golden/v4.toml`, `golf pack`, and copied here.
+A new one is made from the recipe beside it: `golf train tests/golden/v7.toml`, `golf pack`, and copied here.
 """
 
 from dataclasses import replace
@@ -34,7 +34,12 @@ def test_it_verifies(path, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "codecs"),
-    [("v1", {"ans", "zstd"}), ("v2", {"ans", "conditional", "zstd"}), ("v4", {"conditional", "zstd"})],
+    [
+        ("v1", {"ans", "zstd"}),
+        ("v2", {"ans", "conditional", "zstd"}),
+        ("v4", {"conditional", "zstd"}),
+        ("v7", {"conditional", "zstd"}),
+    ],
 )
 def test_it_holds_factors_residuals_and_the_codecs_of_its_time(name, codecs):
     artifact = open_artifact(GOLDEN / f"{name}.bin")

@@ -15,9 +15,9 @@ from golf.errors import DamagedFile
 # \x1a stops a listing on old consoles.
 MAGIC = b"\x89GOLF\r\n\x1a"
 # The version that is written, and all that are read. Any two differ in at least two bits, so that a flipped bit never
-# makes one of them another: there is no version 3.
-VERSION = 4
-VERSIONS = (1, 2, VERSION)
+# makes one of them another: there are no versions 3, 5 and 6.
+VERSION = 7
+VERSIONS = (1, 2, 4, VERSION)
 # A manifest of 256 layers (the most a recipe allows) with five sections a matrix takes about 1.3 MB.
 MAX_MANIFEST = 8 << 20
 # magic, version, manifest_crc32, file_size, manifest_length, manifest_size, sha256; little endian, no padding

@@ -15,7 +15,7 @@ from golf.errors import DamagedFile
 
 # "conditional" came with version 2.
 _CODECS = ("raw", "zstd", "ans", "conditional")
-CODECS = {1: _CODECS[:3], 2: _CODECS, 4: _CODECS}
+CODECS = {1: _CODECS[:3], 2: _CODECS, 4: _CODECS, 7: _CODECS}
 # A section of its own ("tokenizer", "small"), or a tensor's name, a slash and one of its parts ("a.b/left").
 _NAME = re.compile(rf"[a-z][a-z0-9_]*|{TENSOR_NAME.pattern}/[a-z][a-z0-9_]*")
 _CRC32 = re.compile(r"[0-9a-f]{8}")

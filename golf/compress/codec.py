@@ -27,9 +27,10 @@ from golf.compress.factorize import (
     spectrum,
 )
 from golf.compress.feedback import feedback, round_columns, round_together
-from golf.compress.integers import Coded, Weights, spread_of, symbols_of, unscaled
+from golf.compress.integers import Coded, Weights, symbols_of, unscaled
 from golf.compress.quantize import Steps, from_codes, relative_steps
 from golf.compress.sensitivity import Sensitivity
+from golf.compress.spread import Codes, Spread, offsets, whole_spread
 
 # Fractional parts of its multiples fill [0, 1) as evenly as any (Weyl's sequence of the golden ratio).
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -75,7 +76,10 @@ class Rounding:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What does not depend on the global step: a matrix in scaled coordinates, its steps, feedback and spectrum."""
+    """What does not depend on the global step: a matrix in scaled coordinates, its steps, feedback and spectrum.
+
+    `spread` is the feedback's, `offsets` how far the weights of rows and columns spread beside the whole's.
+    """
 
     name: str
     scaled: Weights
@@ -83,6 +87,7 @@ class Prepared:
     base: float
     sensitivity: Sensitivity
     spread: Weights
+    offsets: tuple[Codes, Codes]
     spectrum: Spectrum | None
     rank: int | None = None
     """the rank to use; None: whichever pays at the step"""
@@ -119,7 +124,8 @@ def prepare_matrix(
     if low_rank != "off":
         row_weights = np.sqrt(sensitivity.rows) * row_base * from_codes(steps.rows)
         terms = spectrum(scaled, row_weights, column_base * column_steps, sensitivity.metric)
-    return Prepared(name, scaled, steps, base, sensitivity, back.scaled(column_steps), terms, states=states)
+    wide = offsets(weights)
+    return Prepared(name, scaled, steps, base, sensitivity, back.scaled(column_steps), wide, terms, states=states)
 
 
 def together(prepared: Iterable[Prepared]) -> list[list[Prepared]]:
@@ -176,8 +182,9 @@ def _coded(given: Prepared, scale: float, rounding: Rounding) -> Coded:
     shape, step = _shape(given.scaled), given.base * given.unit(scale)
     residual = None if rounding.values is None else symbols_of(rounding.values, given.states)
     if residual is None or not residual.any():
-        return Coded(given.name, shape, step, given.steps, rounding.factors, None)
-    spread = spread_of(residual, given.steps)
+        even = Spread.even(0, shape)
+        return Coded(given.name, shape, step, given.steps, rounding.factors, None, even)
+    spread = Spread(whole_spread(residual, given.steps), *given.offsets)
     return Coded(given.name, shape, step, given.steps, rounding.factors, residual, spread, given.states)
 
 

@@ -1,14 +1,15 @@
-"""Symbols coded under the spread that the stored steps imply: one histogram a class, shared by the whole model.
+"""Symbols coded under the spread that stored codes imply: one histogram a class, shared by the whole model.
 
-A weight's step is known before its symbol is read, and the weights of a matrix are about equally large. So a symbol's
-standard deviation is known up to a constant, and its class is that deviation in half octaves. Scales have classes of
-their own. Against one histogram a matrix this saves 8 to 13 % (docs/log.md), and small matrices pay for no table.
+A weight's step and the spreads of its row and column are known before its symbol is read. So the symbol's standard
+deviation is known up to a constant, and its class is that deviation in half octaves. Codes of steps and spreads have
+classes of their own. Against one histogram a matrix this saves 10 to 16 % (docs/log.md), and small matrices pay for no
+table.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -18,15 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golf.compress.quantize import STEPS_PER_OCTAVE, Steps, Symbols
+from golf.compress.spread import Spread
 from golf.errors import DamagedFile
 
-# Class k < 56 holds symbols whose deviation is about 2^(k/2 - 4) steps; rows, columns and terms are scale codes. Of a
-# trellis's symbols those on grid 1, where zero has closer neighbours, have classes of their own.
+# Class k < 56 holds symbols whose deviation is about 2^(k/2 - 4) steps; rows, columns and terms are codes of steps, the
+# next two of spreads. Of a trellis's symbols those on grid 1, where zero has closer neighbours, have their own classes.
 RESIDUALS = 56
-ROWS, COLUMNS, TERMS = range(RESIDUALS, RESIDUALS + 3)
-CLASSES_WITHOUT_TRELLIS = RESIDUALS + 3
+ROWS, COLUMNS, TERMS, ROW_SPREADS, COLUMN_SPREADS = range(RESIDUALS, RESIDUALS + 5)
 SECOND_GRID = 64
 CLASSES = SECOND_GRID + RESIDUALS
+# By the first version of the format that knows them.
+KNOWN = {
+    2: frozenset(range(ROW_SPREADS)),
+    4: frozenset(range(ROW_SPREADS)) | frozenset(range(SECOND_GRID, CLASSES)),
+    7: frozenset(range(COLUMN_SPREADS + 1)) | frozenset(range(SECOND_GRID, CLASSES)),
+}
 _LOWEST_OCTAVE = -4
 _PER_OCTAVE = 2
 # From a deviation of 2^5 on, the low bits of a symbol are as good as uniform (the loss is below .001 bits).
@@ -45,16 +52,25 @@ _RECORD = struct.Struct("<BhH")
 Classes = NDArray[np.uint8]
 
 
-def residual_classes(steps: Steps, spread: int) -> Classes:
-    """Class of every residual symbol (M, N), given the matrix's spread: its rms over its own step, as a step code."""
-    codes = spread - steps.rows.astype(np.int64)[:, None] - steps.columns.astype(np.int64)[None, :]
-    classes = codes // (STEPS_PER_OCTAVE // _PER_OCTAVE) - _LOWEST_OCTAVE * _PER_OCTAVE
+def residual_classes(steps: Steps, spread: Spread) -> Classes:
+    """Class of every residual symbol (M, N), given the matrix's steps and spreads."""
+    return classes_of(spread.levels(steps))
+
+
+def classes_of(levels: NDArray[np.int16]) -> Classes:
+    """Classes of symbols by log2 of their deviation, in step codes."""
+    classes = levels // (STEPS_PER_OCTAVE // _PER_OCTAVE) - _LOWEST_OCTAVE * _PER_OCTAVE
     return np.clip(classes, 0, RESIDUALS - 1).astype(np.uint8)
 
 
 def scale_classes(rows: int, columns: int, terms: int) -> Classes:
     """Classes of a matrix's scale codes, in their order."""
     return np.repeat(np.array([ROWS, COLUMNS, TERMS], dtype=np.uint8), [rows, columns, terms])
+
+
+def spread_classes(rows: int, columns: int) -> Classes:
+    """Classes of the codes of a matrix's spreads, in their order."""
+    return np.repeat(np.array([ROW_SPREADS, COLUMN_SPREADS], dtype=np.uint8), [rows, columns])
 
 
 class Histogram:
@@ -124,8 +140,8 @@ class Tables:
         return b"".join(parts)
 
     @classmethod
-    def from_bytes(cls, content: bytes, *, part: str, classes: int = CLASSES) -> Tables:
-        """Inverse of `to_bytes` for the first `classes` ones; raises DamagedFile naming `part`."""
+    def from_bytes(cls, content: bytes, *, part: str, known: Container[int] = KNOWN[max(KNOWN)]) -> Tables:
+        """Inverse of `to_bytes` for `known` classes; raises DamagedFile naming `part`."""
         tables: dict[int, _Table] = {}
         position, last = 0, -1
         while position < len(content):
@@ -133,8 +149,7 @@ class Tables:
                 raise DamagedFile(part, "ends within a record")
             k, low, count = _RECORD.unpack_from(content, position)
             position += _RECORD.size
-            known = last < k < classes and not CLASSES_WITHOUT_TRELLIS <= k < SECOND_GRID
-            if not known or not count or low < -MAX_HIGH or low + count - 1 > _highest(k):
+            if not last < k or k not in known or not count or low < -MAX_HIGH or low + count - 1 > _highest(k):
                 raise DamagedFile(part, "holds a record of no class or of symbols that no class has")
             if position + count > len(content):
                 raise DamagedFile(part, "ends within a record")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 
 from golf.compress import trellis
 from golf.compress.factorize import Factors, reconstruct
-from golf.compress.quantize import STEPS_PER_OCTAVE, Steps, Symbols, dequantize, quantize
+from golf.compress.quantize import Steps, Symbols, dequantize, quantize
+from golf.compress.spread import Spread
 
 Weights = NDArray[np.float32]
 
@@ -20,8 +20,8 @@ Weights = NDArray[np.float32]
 class Coded:
     """A matrix as integers. `step` is the tensor's own; a missing `residual` means all zeros.
 
-    `states` are those of the residual's trellis, 0 for plain integers. `spread` is its symbols' rms over `step`,
-    as a step code: what their classes are reckoned from.
+    `states` are those of the residual's trellis, 0 for plain integers. `spread` is what the classes of its symbols are
+    reckoned from.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Coded:
     steps: Steps
     factors: Factors
     residual: Symbols | None
-    spread: int = 0
+    spread: Spread
     states: int = 0
 
 
@@ -60,12 +60,6 @@ def decode_matrix(coded: Coded) -> Weights:
     weights *= coded.steps.relative()
     weights *= np.float32(coded.step)
     return weights
-
-
-def spread_of(residual: Symbols, steps: Steps) -> int:
-    """The residual's rms over the tensor's step, as a step code."""
-    mean = float(np.square(residual * steps.relative(), dtype=np.float64).mean())
-    return round(0.5 * math.log2(mean) * STEPS_PER_OCTAVE)
 
 
 def update_digest(coded: Coded, update: Callable[[bytes], object]) -> None:

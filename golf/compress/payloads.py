@@ -18,10 +18,12 @@ from golf.compress.conditional import (
     fits,
     residual_classes,
     scale_classes,
+    spread_classes,
 )
 from golf.compress.factorize import Factors
 from golf.compress.integers import Coded
 from golf.compress.quantize import Steps, Symbols
+from golf.compress.spread import Spread
 from golf.errors import DamagedFile
 
 # codec, decoded size, payload
@@ -35,6 +37,8 @@ TABLES = "tables"
 _LEVEL = 19
 # No spread of float32 weights is further from its step.
 _MOST_SPREAD = 1 << 12
+# Nor is a row's or a column's further from the whole's.
+_MOST_OFFSET = 127
 
 
 def pack_matrices(
@@ -69,8 +73,12 @@ def unpack_matrix(
     states: int,
     sections: Mapping[str, Payload],
     tables: Tables | None,
+    even: bool = False,
 ) -> Coded:
-    """Inverse of `pack_matrices` for one matrix; raises DamagedFile naming the section that cannot be decoded."""
+    """Inverse of `pack_matrices` for one matrix; raises DamagedFile naming the section that cannot be decoded.
+
+    `spread` is that of the whole; where it is `even`, rows and columns have no codes of their own.
+    """
     M, N = shape
     if abs(spread) > _MOST_SPREAD:
         raise DamagedFile("manifest", f"the spread of {name} is out of range")
@@ -90,21 +98,26 @@ def unpack_matrix(
             return _read_trellis(Reader(tables, payload, part=where), classes().reshape(shape), states)
         return tables.decode(payload, classes(), part=where)
 
-    codes = symbols("scales", M + N + rank, lambda: scale_classes(M, N, rank))
+    even = even or sections.get("residual", ("",))[0] != CONDITIONAL
+    classes = scale_classes(M, N, rank) if even else np.concatenate((scale_classes(M, N, rank), spread_classes(M, N)))
+    codes, spreads = np.split(symbols("scales", len(classes), lambda: classes), [M + N + rank])
     if codes.min() < 0 or codes.max() > 255:
         raise DamagedFile(f"section {name}/scales", "a scale code is not a byte")
+    if np.abs(spreads).max(initial=0) > _MOST_OFFSET:
+        raise DamagedFile(f"section {name}/scales", "a spread is out of range")
     rows, columns, terms = np.split(codes.astype(np.uint8), [M, M + N])
     steps = Steps(rows, columns)
+    whole = Spread.even(spread, shape) if even else Spread(spread, *np.split(spreads.astype(np.int8), [M]))
     left = symbols("left", M * rank).reshape(M, rank) if rank else np.empty((M, 0), dtype=np.int32)
     right = symbols("right", rank * N).reshape(rank, N) if rank else np.empty((0, N), dtype=np.int32)
     residual = None
     if "residual" in sections:
-        residual = symbols("residual", M * N, lambda: residual_classes(steps, spread).reshape(-1)).reshape(M, N)
-    return Coded(name, shape, step, steps, Factors(left, right, factor_step, terms), residual, spread, states)
+        residual = symbols("residual", M * N, lambda: residual_classes(steps, whole).reshape(-1)).reshape(M, N)
+    return Coded(name, shape, step, steps, Factors(left, right, factor_step, terms), residual, whole, states)
 
 
 def conditional_parts(matrix: Coded) -> dict[str, Part]:
-    """What is coded by class: the scales and the residual, flat, with the classes of their symbols."""
+    """What is coded by class, flat, with the classes of its symbols: scales, and a residual and its spreads."""
     codes = np.concatenate((matrix.steps.rows, matrix.steps.columns, matrix.factors.codes)).astype(np.int32)
     parts = {"scales": (codes, scale_classes(*matrix.shape, matrix.factors.rank))}
     if matrix.residual is not None:
@@ -112,20 +125,28 @@ def conditional_parts(matrix: Coded) -> dict[str, Part]:
         if matrix.states:
             classes += SECOND_GRID * trellis.of(matrix.states).grids(matrix.residual)
         parts["residual"] = matrix.residual.reshape(-1), classes.reshape(-1)
+        spreads = np.concatenate((matrix.spread.rows, matrix.spread.columns)).astype(np.int32)
+        parts["spreads"] = spreads, spread_classes(*matrix.shape)
     return parts
 
 
 def _sections(matrix: Coded, tables: Tables | None, parts: Mapping[str, Part]) -> dict[str, Payload]:
-    """The sections of one matrix; with zstd alone where there are no tables."""
+    """The sections of one matrix; with zstd alone where there are no tables.
+
+    Spreads lie behind the scales, where anything is coded under them.
+    """
     coder: entropy.Coder = "zstd" if tables is None else "best"
-    sections = {"scales": _section(*parts["scales"], tables)}
+    scales, sections = [parts["scales"]], {}
     if matrix.factors.rank:
         sections["left"] = entropy.encode(matrix.factors.left, coder=coder)
         sections["right"] = entropy.encode(matrix.factors.right, coder=coder)
     if "residual" in parts:
         block = trellis.lanes(matrix.shape[0]) * matrix.shape[1] if matrix.states else None
         sections["residual"] = _section(*parts["residual"], tables, block=block)
-    return sections
+        if sections["residual"][0] == CONDITIONAL:
+            scales.append(parts["spreads"])
+    symbols, classes = (np.concatenate(each) for each in zip(*scales, strict=True))
+    return {"scales": _section(symbols, classes, tables)} | sections
 
 
 def _section(symbols: Symbols, classes: Classes, tables: Tables | None, *, block: int | None = None) -> Payload:

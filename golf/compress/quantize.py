@@ -45,7 +45,7 @@ def to_codes(relative_steps: NDArray[np.float64]) -> tuple[float, NDArray[np.uin
     return float(2.0 ** octaves.min()), np.minimum(codes, 255).astype(np.uint8)
 
 
-def from_codes(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
+def from_codes(codes: NDArray[np.integer]) -> NDArray[np.float64]:
     """Inverse of `to_codes` up to the base."""
     return np.exp2(codes.astype(np.float64) / STEPS_PER_OCTAVE)
 

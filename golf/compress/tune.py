@@ -17,7 +17,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,8 +25,8 @@ from golf.compress.allocate import bit_price
 from golf.compress.codec import Prepared, Rounding, Tuned, round_matrices
 from golf.compress.conditional import Histogram, fits, residual_classes
 from golf.compress.factorize import Factors, LowRank, reconstruct
-from golf.compress.integers import spread_of
 from golf.compress.quantize import Symbols
+from golf.compress.spread import Spread, whole_spread
 from golf.errors import Diverged
 from golf.model import Transformer
 from golf.parallel import in_order
@@ -185,12 +184,13 @@ class _Matrix:
         self.targets: Tensor | None = None
         if targets is not None:
             self.targets = torch.from_numpy(targets).to(device)
-            # rms of the weights in units of each one's step; 1/12 is what rounding adds
-            weighted = (self.targets * self._steps).square_().cpu().numpy()
-            self._variances = float(weighted.mean(dtype=np.float64)) / self._steps.square() + 1 / 12
             symbols = self._symbols()
-            spread = spread_of(symbols, given.steps) if symbols.any() else 0
+            spread = Spread(whole_spread(symbols, given.steps) if symbols.any() else 0, *given.offsets)
             self._classes = residual_classes(given.steps, spread).reshape(-1)
+            # in units of each one's step; 1/12 is what rounding adds
+            variances = torch.from_numpy(spread.variances()).to(device) / self._steps.square()
+            level = float((self.targets.square() / variances).mean(dtype=torch.float64))
+            self._variances = variances.mul_(level).add_(1 / 12)
 
     def weights(self) -> Tensor:
         """The decoded weights."""

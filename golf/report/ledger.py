@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from golf.report.tables import percent, table
-from golf.results import TENSOR_PARTS, ClockLedger, Ledger, PackResult
+from golf.results import TENSOR_PARTS, ClockLedger, Ledger, PackResult, RateLedger
 
 
 def pack_summary(result: PackResult) -> Table:
@@ -14,18 +14,13 @@ def pack_summary(result: PackResult) -> Table:
     total = result.size + result.code_bytes
     code = f" + {result.code_bytes:,} of code" if result.code_bytes else ""
     made.add_row("size", f"{result.size:,} bytes{code}, {percent(total, result.cap)} of the cap {result.cap:,}")
-    rate = result.rate
-    made.add_row(
-        "bits per weight",
-        f"{result.bits_per_weight:.3f} = {rate.limit:.3f} limit + {rate.shaping:.3f} shaping + {rate.coder:.3f} coder "
-        f"+ {rate.side:.3f} side",
-    )
+    made.add_row("bits per weight", f"{result.bits_per_weight:.3f} = {_rate(result.rate)}")
     made.add_row("bits per byte", f"{result.bpb:.4f} packed, {result.float_bpb:.4f} float")
-    made.add_row(
-        "loss gap", f"{result.loss - result.float_loss:+.4f} nats per token, {result.predicted_gap:.4f} predicted"
-    )
+    # what tuning gains is not in the prediction
+    predicted = "" if result.tuned else f", {result.predicted_gap:.4f} predicted"
+    made.add_row("loss gap", f"{result.loss - result.float_loss:+.4f} nats per token{predicted}")
     if result.rounded_training_gap is not None:
-        kept = "tuned" if result.training_gap < result.rounded_training_gap else "tuning did not help"
+        kept = "tuned" if result.tuned else "tuning did not help"
         made.add_row(
             "on training text",
             f"{result.training_gap:+.4f} {kept}, {result.rounded_training_gap:+.4f} by rounding alone",
@@ -40,6 +35,14 @@ def pack_summary(result: PackResult) -> Table:
     if result.clock.max_seconds is not None and result.clock.counted is not None:
         made.add_row("clock", _clock(result.clock))
     return made
+
+
+def _rate(rate: RateLedger) -> str:
+    """Terms that add up to the bits of a weight."""
+    above = {"shaping": rate.shaping, "coder": rate.coder, "side": rate.side}
+    return f"{rate.limit:.3f} limit" + "".join(
+        f" {'-' if bits < 0 else '+'} {abs(bits):.3f} {name}" for name, bits in above.items()
+    )
 
 
 def _clock(clock: ClockLedger) -> str:

@@ -130,7 +130,7 @@ def _batch_sums(model: Transformer, window: Tensor, seed: int) -> dict[str, _Sum
     sums = {name: _Sums(p, torch.float32) for name, p in model.named_parameters() if p.ndim == 2}
     watched = {id(p): sums[name] for name, p in model.named_parameters() if name in sums}
     generator = torch.Generator().manual_seed(seed)
-    for part in window.split(max(1, _AT_ONCE // (window.shape[1] - 1))):
+    for part in torch.split(window, max(1, _AT_ONCE // (window.shape[1] - 1))):
         with torch.enable_grad(), _Watch(watched):
             loss = _sampled_loss(model, part, generator)
         # through all activations, and to none of the other weights

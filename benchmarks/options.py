@@ -1,4 +1,4 @@
-"""What each option of `[model]` is worth on a small run: loss and time a step, one option at a time.
+"""What each option of `[model]` is worth on a small run, alone and with others: loss and time a step.
 
     python -m benchmarks.options --out benchmarks/results/options [--report]
 
@@ -31,6 +31,16 @@ SEEDS = (1, 2, 3)
 _BASE = ("optimizer.name=muon", "optimizer.weight_decay=0.0", "optimizer.lr=0.02")
 OPTIONS: dict[str, tuple[str, ...]] = {
     "plain": (),
+    "smear, exclusive_layers 2, leaky_relu2": (
+        "model.smear=true",
+        "model.exclusive_layers=2",
+        "model.mlp_activation=leaky_relu2",
+    ),
+    "skips, residual_mix, output_scales": (
+        "model.skips=true",
+        "model.residual_mix=true",
+        "model.output_scales=true",
+    ),
     "smear": ("model.smear=true",),
     "leaky_relu2": ("model.mlp_activation=leaky_relu2",),
     "rotary_fraction .25": ("model.rotary_fraction=0.25",),

@@ -69,10 +69,18 @@ def train(
     return _measure(session, prediction, stop, observer) if processes.first else None
 
 
-def claim_folder(run: Run, recipe: Recipe, *, resume: bool, force: bool) -> None:
+def claim_folder(
+    run: Run,
+    recipe: Recipe,
+    *,
+    resume: bool,
+    force: bool,
+    instead: str = "continue it with --resume, or start over with --force",
+) -> None:
     """Make sure that training `recipe` into `run` destroys nothing and mixes nothing; raises UsageError.
 
-    `resume` wants a checkpoint of the same recipe there, `force` allows any run there, neither wants none.
+    `resume` wants a checkpoint of the same recipe there, `force` allows any run there, neither wants none; `instead` is
+    what to do then where there is one.
     """
     held = run.checkpoint.exists() or run.previous_checkpoint.exists()
     if resume:
@@ -85,7 +93,7 @@ def claim_folder(run: Run, recipe: Recipe, *, resume: bool, force: bool) -> None
                 f"golf train --resume --out {run.folder}; or name another --out"
             )
     elif not force and (held or is_other_run(run, recipe)):
-        raise UsageError(f"{run.folder} holds a run already; continue it with --resume, or start over with --force")
+        raise UsageError(f"{run.folder} holds a run already; {instead}")
 
 
 def _open(

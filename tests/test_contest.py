@@ -128,7 +128,9 @@ def test_an_import_over_a_run_leaves_nothing_of_it(saved):
     golf("pack", "artifacts/theirs", "--curve", "--points", "2", cwd=saved)
     (run / "notes.txt").write_text("keep me")
     assert {"artifact.bin", "ledger.json", "curve.json", "curve.png"} <= {path.name for path in run.iterdir()}
-    golf("import", "final_model.pt", "--recipe", "theirs.toml", cwd=saved, check=2)
+    refused = golf("import", "final_model.pt", "--recipe", "theirs.toml", cwd=saved, check=2).stderr
+    assert "replace it with --force" in refused
+    assert "--resume" not in refused
     golf("import", "final_model.pt", "--recipe", "theirs.toml", "--force", cwd=saved)
     assert {path.name for path in run.iterdir()} == {"checkpoint.safetensors", "recipe.toml", "notes.txt", ".lock"}
 

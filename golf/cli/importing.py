@@ -41,7 +41,8 @@ def import_(file: Path, recipe: str, settings: tuple[str, ...], out: Path | None
     workspace = find_workspace(Path.cwd())
     resolved = load_recipe(find_recipe(recipe), settings)
     run = Run(from_here(out or workspace.artifacts / resolved.name))
-    claim_folder(run, resolved, resume=False, force=force)
+    instead = "name another --out, or replace it with --force"
+    claim_folder(run, resolved, resume=False, force=force, instead=instead)
     with lock(run), listening() as stop, watching() as observer:
         result = import_weights(file, resolved, run, cache=workspace.data, stop=stop, observer=observer)
     if as_json:

@@ -37,7 +37,7 @@ def fetched_table(result: Fetched) -> Table:
         counts = [tokens for name, tokens in result.tokens.items() if f"_{split}_" in name]
         made.add_row(split, f"{len(counts):,} shards, {sum(counts):,} tokens")
     made.add_row("tokenizer", result.tokenizer or "bytes")
-    made.add_row("all of it", f"{result.bytes:,} bytes; {len(result.downloaded)} files were not there before")
+    made.add_row("all of it", f"{result.bytes:,} bytes; files that were not there before: {len(result.downloaded)}")
     return made
 
 

@@ -58,7 +58,7 @@ def _logs(found: Submission, profile: Profile) -> Finding:
         return unknown("files.logs", f"{'; '.join(said[:4])}{counted}")
     if not found.logs:
         return unknown("files.logs", "there is no log")
-    return verdict("files.logs", True, f"{len(found.logs)} logs, all of a training")
+    return verdict("files.logs", True, f"logs, each of a training: {len(found.logs)}")
 
 
 def card_findings(found: Submission, profile: Profile) -> Iterator[Finding]:
@@ -104,5 +104,5 @@ def _card_log(found: Submission, card: dict[str, Any]) -> Finding:
     stated = number(card.get("val_bpb"))
     if values and stated is not None and abs(stated - statistics.fmean(values)) > _ROUNDING:
         hint = ", the best seed's" if abs(stated - min(values)) <= _ROUNDING else ""
-        wrong.append(f"val_bpb is {stated}{hint}; the mean of {len(values)} logs is {statistics.fmean(values):.6f}")
-    return verdict("card.log", not wrong, "; ".join(wrong) or f"{len(logs)} logs agree with submission.json")
+        wrong.append(f"val_bpb is {stated}{hint}; its mean over logs ({len(values)}) is {statistics.fmean(values):.6f}")
+    return verdict("card.log", not wrong, "; ".join(wrong) or f"logs that agree with submission.json: {len(logs)}")

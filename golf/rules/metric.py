@@ -68,7 +68,7 @@ def seed_findings(found: Submission, *, record: list[float] | None, profile: Pro
     """seeds.count and seeds.record; `record` are the losses (nats) of the seeds to beat."""
     losses = seed_losses(found)
     enough = SEEDS if profile == "strict" else 1
-    yield verdict("seeds.count", len(losses) >= enough, f"{len(losses)} seeds with a loss; {enough} are needed")
+    yield verdict("seeds.count", len(losses) >= enough, f"seeds with a loss: {len(losses)}; needed: {enough}")
     if record is None:
         yield unknown("seeds.record", "name the losses to beat with --record")
     elif len(losses) < 2:

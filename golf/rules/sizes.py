@@ -84,4 +84,4 @@ def _log(found: Submission) -> Finding:
             wrong.append(f"{name} says {facts.total_bytes:,} bytes, submission.json {said}")
     if not held:
         return unknown("size.log", "no log states a total submission size that submission.json states too")
-    return verdict("size.log", not wrong, "; ".join(wrong) or f"{held} logs agree with submission.json")
+    return verdict("size.log", not wrong, "; ".join(wrong) or f"logs that agree with submission.json: {held}")

@@ -88,7 +88,11 @@ def test_a_name_is_all_that_a_recipe_needs():
         ("[data]\npath = 2020-01-01", "data.path: must be text in quotes, got 2020-01-01"),
         ('[data]\npath = "x"', 'data: data.path goes with source = "text" or "shards", not "stdlib"'),
         ('[data]\nsource = "text"', 'data: source = "text" needs data.path'),
-        ("[model]\nwidth = 100\nheads = 3", "model: width 100 is not a multiple of heads 3"),
+        ("[model]\nwidth = 100\nheads = 3\nkv_heads = 1", "model: width 100 is not a multiple of heads 3"),
+        (
+            "[model]\nwidth = 100\nheads = 3\nkv_heads = 2",
+            "model: width 100 is not a multiple of heads 3; heads 3 is not a multiple of kv_heads 2",
+        ),
         ("[optimizer.rank]\nhold = 0.9", "optimizer.rank: hold 0.9 lies after finish 0.8"),
     ],
 )
@@ -105,7 +109,7 @@ def test_every_mistake_is_told_at_once_those_of_settings_with_the_setting():
         "r.toml: name: missing, and it has no default",
         "--set seed=-1: must be in [0, 9_223_372_036_854_775_808), got -1",
         "--set data=5: must be a section, got 5",
-        "r.toml: model: width 100 is not a multiple of heads 3",
+        "r.toml: model: width 100 is not a multiple of heads 3; heads 3 is not a multiple of kv_heads 2",
         "--set optimizer.rank.hold=0.95: optimizer.rank: hold 0.95 lies after finish 0.8",
         "r.toml: train.steps: must be in [1, 1_000_000_000], got 0",
         "--set train.warmup=2: must be in [0, 1], got 2",

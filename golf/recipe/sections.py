@@ -13,6 +13,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from golf.sizes import parse_size
 
 
+def _refuse(*mistakes: tuple[object, str]) -> None:
+    """Raise ValueError with every sentence whose condition holds."""
+    if found := [sentence for holds, sentence in mistakes if holds]:
+        raise ValueError("; ".join(found))
+
+
 def _size(value: object) -> object:
     return parse_size(value) if isinstance(value, str) else value
 
@@ -70,12 +76,12 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _path_fits_source(self) -> Self:
-        if self.source == "stdlib" and (self.path or self.val_path):
-            raise ValueError('data.path goes with source = "text" or "shards", not "stdlib"')
-        if self.source != "stdlib" and not self.path:
-            raise ValueError(f'source = "{self.source}" needs data.path')
-        if self.source == "shards" and self.val_path:
-            raise ValueError("shards name their own validation files; drop data.val_path")
+        stdlib = self.source == "stdlib"
+        _refuse(
+            (stdlib and (self.path or self.val_path), 'data.path goes with source = "text" or "shards", not "stdlib"'),
+            (not stdlib and not self.path, f'source = "{self.source}" needs data.path'),
+            (self.source == "shards" and self.val_path, "shards name their own validation files; drop data.val_path"),
+        )
         return self
 
 
@@ -149,16 +155,18 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        if self.heads % self.kv_heads:
-            raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
-        if self.head_width % 2:
-            raise ValueError(f"width / heads = {self.head_width} must be even for rotary embeddings")
-        if self.mlp_width < 1:
-            raise ValueError(f"mlp_ratio {self.mlp_ratio} leaves the MLP no channel at width {self.width}")
-        if self.recur_layers and not 0 <= self.recur_layers[0] <= self.recur_layers[1] < self.layers:
-            raise ValueError(f"recur_layers {list(self.recur_layers)} are not first and last of {self.layers} layers")
+        whole = not self.width % self.heads
+        first, last = self.recur_layers or (0, 0)
+        _refuse(
+            (not whole, f"width {self.width} is not a multiple of heads {self.heads}"),
+            (self.heads % self.kv_heads, f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}"),
+            (whole and self.head_width % 2, f"width / heads = {self.head_width} must be even for rotary embeddings"),
+            (self.mlp_width < 1, f"mlp_ratio {self.mlp_ratio} leaves the MLP no channel at width {self.width}"),
+            (
+                not 0 <= first <= last < self.layers,
+                f"recur_layers {[first, last]} are not first and last of {self.layers} layers",
+            ),
+        )
         return self
 
 
@@ -236,12 +244,16 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.batch_tokens % self.sequence_length:
-            raise ValueError(
-                f"batch_tokens {self.batch_tokens} is not a multiple of sequence_length {self.sequence_length}"
-            )
-        if self.warmup + self.cooldown > 1:
-            raise ValueError(f"warmup {self.warmup} + cooldown {self.cooldown} exceed the whole training")
+        _refuse(
+            (
+                self.batch_tokens % self.sequence_length,
+                f"batch_tokens {self.batch_tokens} is not a multiple of sequence_length {self.sequence_length}",
+            ),
+            (
+                self.warmup + self.cooldown > 1,
+                f"warmup {self.warmup} + cooldown {self.cooldown} exceed the whole training",
+            ),
+        )
         return self
 
 

@@ -199,3 +199,13 @@ def test_parquet_is_read_where_pyarrow_is_there(tmp_path):
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 not really")
     done = golf("data", "prepare", "broken.parquet", "--tokenizer", "bytes", "--out", "q", cwd=tmp_path, check=2)
     assert "not a Parquet file" in done.stderr
+
+
+def test_a_tokenizer_whose_bytes_the_contest_counts_otherwise_is_said_to_be_one(corpus):
+    (corpus / "often.jsonl").write_text(
+        "\n".join(json.dumps({"text": f"of the sea and of the sky, of the {n}\n" * 20}) for n in range(40))
+    )
+    arguments = ("often.jsonl", "--val-fraction", "0.2", "--out")
+    spaces = golf("data", "prepare", *arguments, "spaces", "--tokenizer", "sp:290", cwd=corpus)
+    assert "pieces hold spaces inside" in " ".join(spaces.stderr.split())
+    assert "spaces inside" not in golf("data", "prepare", *arguments, "o", "--tokenizer", "bytes", cwd=corpus).stderr

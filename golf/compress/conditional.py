@@ -208,9 +208,7 @@ class Reader:
         """The next symbols (n,) int32, of classes (n,)."""
         order, groups = _groups(classes)
         ordered = np.empty(len(classes), dtype=np.int32)
-        for k, where in groups:
-            count = where.stop - where.start
-            ordered[where] = self._guarded(partial(self._group, k, count))
+        self._guarded(partial(self._fill, ordered, groups))
         symbols = np.empty_like(ordered)
         symbols[order] = ordered
         return symbols
@@ -220,16 +218,19 @@ class Reader:
         if not self._guarded(self._coder.is_empty):
             raise DamagedFile(self._part, "holds more than its symbols")
 
-    def _group(self, k: int, count: int) -> Symbols:
-        """The next `count` symbols, all of class k."""
-        if (table := self._tables.table(k)) is None:
-            raise DamagedFile(self._part, f"needs symbols of class {k}, which has no table")
-        high = np.full(count, table.low, dtype=np.int32)
-        if len(table.frequencies) > 1:
-            high += np.asarray(self._coder.decode(table.model, count), dtype=np.int32)
-        if not (shift := int(_SHIFTS[k])):
-            return high
-        return (high << shift) | np.asarray(self._coder.decode(_uniform(shift), count), dtype=np.int32)
+    def _fill(self, ordered: Symbols, groups: list[tuple[int, slice]]) -> None:
+        """The next symbols in the order of their classes; small groups are many, so there is little around each."""
+        for k, where in groups:
+            if (table := self._tables.table(k)) is None:
+                raise DamagedFile(self._part, f"needs symbols of class {k}, which has no table")
+            group = ordered[where]
+            if len(table.frequencies) > 1:
+                np.add(self._coder.decode(table.model, len(group)), table.low, out=group)
+            else:
+                group.fill(table.low)
+            if shift := int(_SHIFTS[k]):
+                group <<= shift
+                group |= np.asarray(self._coder.decode(_uniform(shift), len(group)), dtype=np.int32)
 
     def _guarded(self, call: Callable[[], Any]) -> Any:
         try:

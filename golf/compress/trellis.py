@@ -70,12 +70,12 @@ class Trellis:
         `symbols_of(rows, grids)` gives the symbols (n, N) of some rows, told which grids (n, N) they are on.
         """
         S = lanes(M)
-        state = np.zeros((S, N), dtype=np.uint8)
+        state, after = np.zeros((S, N), dtype=np.uint8), self.after.reshape(-1)
         for start in range(0, M, S):
             rows = slice(start, min(start + S, M))
             state = state[: rows.stop - start]
-            symbols = symbols_of(rows, self.grid[state])
-            state = self.after[state, symbols & 1]
+            symbols = symbols_of(rows, self.grid.take(state))
+            state = after.take((symbols & 1) + 2 * state)
 
     def round_lanes(self, targets: Values) -> Values:
         """Values (T, L) of the best path through targets (T, L), lane by lane, both float32."""

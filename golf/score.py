@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from golf.artifact import open_artifact
-from golf.checkpoint import load_checkpoint
+from golf.checkpoint import load_checkpoint, load_latest
 from golf.data import (
     Accounting,
     evaluation_tokens,
@@ -29,7 +29,6 @@ from golf.observer import Observer
 from golf.rebuild import Rebuilt, rebuild
 from golf.recipe import Data, recipe_from_dict
 from golf.results import Evaluation
-from golf.runs import Run
 
 _STOPPED = "stopped while measuring"
 _ALL = 1 << 40
@@ -55,7 +54,7 @@ def score(
     keeps the context within a document. Raises UsageError, DataError, DamagedFile.
     """
     began, check = time.monotonic(), partial(stop.raise_if_stopped, _STOPPED)
-    loaded = _load(path, check)
+    loaded = _load(path, check, observer)
     if data is not None and holds_shards(data):
         refuse_other_tokenizer(data, loaded.tokenizer)
     text, name, counted = _text(loaded, data, tokens, check)
@@ -94,13 +93,19 @@ def score(
     )
 
 
-def _load(path: Path, check: partial[None]) -> Rebuilt:
-    """The model, tokenizer and recipe of an artifact or of a checkpoint; weights are the average where there is one."""
+def _load(path: Path, check: partial[None], observer: Observer) -> Rebuilt:
+    """The model, tokenizer and recipe of an artifact, a checkpoint, or the newest sound one of a run's folder.
+
+    Weights are the average where there is one.
+    """
     if path.is_dir():
-        path = Run(path).checkpoint
-    if path.suffix != ".safetensors":
+        checkpoint, note = load_latest(path)
+        if note:
+            observer.note(note)
+    elif path.suffix != ".safetensors":
         return rebuild(open_artifact(path), poll=check)
-    checkpoint = load_checkpoint(path)
+    else:
+        checkpoint = load_checkpoint(path)
     try:
         recipe = recipe_from_dict(checkpoint.state["recipe"], source=str(path))
         kind = str(checkpoint.state["tokenizer_kind"])

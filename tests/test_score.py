@@ -1,5 +1,8 @@
 """`golf evaluate`: one measure, whatever holds the model."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from cli import golf, golf_json
@@ -20,6 +23,17 @@ def test_a_checkpoint_is_worth_what_train_said(trained):
     for model in ("artifacts/tiny", "artifacts/tiny/checkpoint.safetensors"):
         result = golf_json("evaluate", model, "--tokens", "2049", cwd=trained)
         assert result["loss"] == pytest.approx(trained_loss, abs=1e-6)
+
+
+def test_a_run_whose_newest_checkpoint_is_damaged_is_measured_by_the_one_before(trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained / "artifacts" / "tiny", run)
+    shutil.copy(run / "checkpoint.safetensors", run / "checkpoint.previous.safetensors")
+    whole = golf_json("evaluate", run, "--tokens", "1000", cwd=trained)
+    (run / "checkpoint.safetensors").write_bytes(b"noise")
+    done = golf("evaluate", run, "--tokens", "1000", "--json", cwd=trained)
+    assert "going back to checkpoint.previous.safetensors" in " ".join(done.stderr.split())
+    assert json.loads(done.stdout)["loss"] == whole["loss"]
 
 
 def test_sliding_scores_the_tail_with_more_context(trained):

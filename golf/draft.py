@@ -79,7 +79,7 @@ class Draft:
         by_name = {c.name: c for group in in_order(code, self._watched()) for c in group}
         coded = [by_name[prepared.name] for prepared in self.prepared]
         if self.recipe.pack.coder != "zstd":
-            coded = refined(coded)
+            coded = refined(coded, self.check)
         payloads = [*self._fixed_payloads(), *_matrix_payloads(coded, self.recipe.pack.coder)]
         packed = Packed(coded, payloads, self._manifest(coded))
         return len(assemble(packed.manifest, payloads)), packed

@@ -41,8 +41,8 @@ class Fit:
 
     @property
     def tuned(self) -> bool:
-        """Whether its symbols are tuned ones."""
-        return self.draft.prepared[0].tuned is not None
+        """Whether it was tuned and is better for it."""
+        return self.rounded_gap is not None and self.gap < self.rounded_gap
 
 
 def fit(draft: Draft, source: Source, *, room: int) -> Fit:

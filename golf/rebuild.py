@@ -67,6 +67,7 @@ def _rebuilt(artifact: Artifact, poll: Callable[[], None]) -> Rebuilt:
 
 def decoded_matrices(artifact: Artifact) -> list[Coded]:
     """The integers of every matrix, for those who want to look at them; raises DamagedFile."""
+    _check_sections(artifact)
     tables = _tables(artifact)
     return [_decode_matrix(artifact, each, tables) for each in artifact.manifest.tensors if each.kind == "matrix"]
 

@@ -181,10 +181,12 @@ class FactorsEntry:
 class RateLedger:
     """Bits per weight of the matrices, in terms that add up; `limit` is the rate-distortion limit of Gaussian weights.
 
-    The limit is taken at the loss that the packed symbols are predicted to cost; of tuned ones, whose prediction knows
-    nothing of what tuning gained, at what they were measured to cost on training text. `shaping` is what ideal codes of
-    the symbols need above it (.2546 for scalar quantization at high rates), `coder` what the real codes and their
-    tables need above those, `side` are scales, spreads and factors.
+    The limit is that of rows with variances of their own, at the loss that the packed symbols are predicted to cost; of
+    tuned ones, whose prediction knows nothing of what tuning gained, at what they were measured to cost on training
+    text, where that is above 0. `shaping` is what ideal codes of the symbols need above it: .2546 for scalar
+    quantization at high rates, less where columns differ too, and below 0 where tuning finds what the quadratic model
+    does not know. `coder` is what the real codes and their tables need above those, `side` are scales, spreads and
+    factors.
     """
 
     limit: float

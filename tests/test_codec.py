@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golf.artifact import decompress_zstd
-from golf.compress import trellis
+from golf.compress import entropy, trellis
 from golf.compress.codec import Tuned, code_matrices, distortion, prepare_matrix, round_matrices, together
 from golf.compress.conditional import Tables
 from golf.compress.factorize import choose_rank, factorize, reconstruct, spectrum
@@ -103,8 +103,19 @@ def test_spreads_come_back_where_anything_is_coded_under_them():
     assert np.array_equal(read.columns, odd.columns)
     assert not there_and_back(coded, "zstd").spread.rows.any()
     wild = replace(odd, rows=np.full(30, -128, dtype=np.int8))
-    with pytest.raises(DamagedFile, match="section w/scales"):
+    with pytest.raises(DamagedFile, match="section w/scales: a spread is out of range"):
         there_and_back(replace(coded, spread=wild))
+
+
+@pytest.mark.parametrize("code", [128, -128, 2**31 - 1, -(2**31)])
+def test_a_spread_that_is_no_signed_byte_is_refused_whatever_coded_it(code):
+    coded = code_matrix(prepare_matrix("w", weights(9, 7), sensitivity(9, 7), low_rank="off"), 0.05, low_rank="off")
+    tables, sections = pack_one(coded)
+    forged = np.concatenate((coded.steps.rows, coded.steps.columns, np.zeros(16))).astype(np.int32)
+    forged[-1] = code
+    sections["scales"] = entropy.encode(forged, coder="zstd")
+    with pytest.raises(DamagedFile, match="section w/scales: a spread is out of range"):
+        unpack_matrix("w", (9, 7), 0, step=1.0, factor_step=1.0, spread=0, states=0, sections=sections, tables=tables)
 
 
 def test_the_number_of_states_is_part_of_what_an_artifact_means():

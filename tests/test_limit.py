@@ -8,6 +8,8 @@ from coding import code_matrix
 from golf.compress.codec import distortion, prepare_matrix
 from golf.compress.limit import ideal_bits, limit_bits
 from golf.compress.sensitivity import Sensitivity
+from golf.report.ledger import rate_terms
+from golf.results import RateLedger
 
 
 def gaussian(M, N, *, rows=1.0, metric=None, seed=0):
@@ -56,3 +58,8 @@ def test_the_rate_ledger_adds_up_to_the_matrices_bytes(trained):
     assert sum(result["rate"].values()) == pytest.approx(result["bits_per_weight"], abs=0.2)
     assert result["rate"]["coder"] >= 0
     assert result["rate"]["limit"] > 0
+
+
+def test_what_lies_below_the_limit_is_taken_off_it():
+    shown = rate_terms(RateLedger(limit=2.59, shaping=-0.073, coder=0.012, side=0.079))
+    assert shown == "2.590 limit - 0.073 shaping + 0.012 coder + 0.079 side"

@@ -53,6 +53,7 @@ def test_tuned_packs_meet_their_caps_too_and_are_no_worse_than_rounding(trained,
     for share in (0.1, 0.3):
         room = round(curve["smallest"] + share * (curve["points"][-1]["size"] - curve["smallest"]))
         found = fit(draft, source, room=room)
+        # a coder's whole words leave up to 40 bytes, as above
         assert room - max(0.0005 * room, 40) <= found.solution.size <= room
         assert found.rounded_gap is not None
         assert found.gap <= found.rounded_gap

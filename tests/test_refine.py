@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from coding import code_matrix
-from test_codec import sensitivity, size_of
+from test_codec import sensitivity
 from test_spread import separable
 
 from golf.compress import refine, trellis
 from golf.compress.codec import prepare_matrix
 from golf.compress.conditional import residual_classes
+from golf.compress.payloads import pack_matrices
 from golf.compress.refine import refined
 from golf.compress.spread import MOST_OFFSET, Spread
 
@@ -23,6 +24,12 @@ def matrix(M, N, *, seed=0, scale=0.5, states=0, wide=6):
     return code_matrix(given, scale, low_rank="off")
 
 
+def file_size(matrices):
+    """Bytes of all sections, with the tables that they share."""
+    tables, sections = pack_matrices(matrices, coder="best")
+    return len(tables[2]) + sum(len(payload) for parts in sections for _, _, payload in parts.values())
+
+
 def even(coded):
     return replace(coded, spread=Spread.even(coded.spread.whole, coded.shape))
 
@@ -32,8 +39,15 @@ def even(coded):
 def test_a_file_with_refined_spreads_is_smaller_than_with_even_ones_or_the_weights_own(scale, states):
     coded = matrix(150, 200, scale=scale, states=states)
     (found,) = refined([coded])
-    assert size_of(found) < 0.97 * size_of(even(coded))
-    assert size_of(found) < size_of(coded)
+    assert file_size([found]) < 0.97 * file_size([even(coded)])
+    assert file_size([found]) < file_size([coded])
+
+
+@pytest.mark.parametrize(("count", "size", "wide", "scale"), [(1, 20, 3, 0.1), (4, 48, 1, 0.5), (12, 48, 1, 0.5)])
+def test_no_file_is_larger_for_it_than_by_a_word_a_matrix(count, size, wide, scale):
+    """Small matrices, where codes and tables of spreads cost what they save."""
+    given = [matrix(size, size, seed=seed, wide=wide, scale=scale) for seed in range(count)]
+    assert file_size(refined(given)) <= file_size([even(each) for each in given]) + 4 * count
 
 
 def test_symbols_stay_as_they_are():

@@ -82,6 +82,16 @@ def test_the_same_seed_gives_the_same_figures(model):
     assert all(np.array_equal(first[n].rows, second[n].rows) for n in first)
 
 
+def test_a_batch_in_parts_gives_the_sums_of_the_whole(model, monkeypatch):
+    batch = [torch.cat(windows(6))]
+    whole = measure(model, batch, seed=0, row_smoothing=0.0, damping=1e-6)
+    monkeypatch.setattr("golf.compress.sensitivity._AT_ONCE", 24)  # two windows of 12
+    parts = measure(model, batch, seed=0, row_smoothing=0.0, damping=1e-6)
+    for name, each in whole.items():
+        assert parts[name].rows == pytest.approx(each.rows, rel=1e-4, abs=1e-7)
+        assert parts[name].metric == pytest.approx(each.metric, rel=1e-4, abs=1e-4)
+
+
 def test_a_broken_model_is_refused(model):
     with torch.no_grad():
         model.blocks[0].mlp.up.weight[0, 0] = float("nan")

@@ -1,4 +1,4 @@
-"""How far a pack is from the best that any packer could do: the rate-distortion limit, and what lies above it."""
+"""How far a pack is from the rate-distortion limit of weights whose rows alone differ, and what lies above it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ _HALVINGS = 60
 
 
 def limit_bits(prepared: Iterable[Prepared], gap: float) -> float:
-    """Least bits of all matrices together at a predicted loss increase of `gap` nats per token.
+    """Bits at the rate-distortion limit of all matrices together, at a predicted loss increase of `gap` nats per token.
 
     For Gaussian weights with the variance of their row, independent in the eigenbasis of the inputs' metric, under the
     Fisher matrix that the steps were made from: reverse water-filling (Cover & Thomas, Elements of Information Theory,
-    theorem 10.3.3). Infinite for a gap of 0.
+    theorem 10.3.3). Infinite for a gap of 0. Codes that know more of the weights, as how far columns spread, may lie
+    below it.
     """
     if gap <= 0:
         return float("inf")

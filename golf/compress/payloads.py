@@ -1,4 +1,7 @@
-"""Integers of matrices ↔ sections of a file. Law: unpack_matrix(pack_matrices([coded])) == coded."""
+"""Integers of matrices ↔ sections of a file.
+
+Law: unpack_matrix(pack_matrices([coded])) == coded, spreads aside where nothing is coded under them.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,8 @@ TABLES = "tables"
 _LEVEL = 19
 # No spread of float32 weights is further from its step.
 _MOST_SPREAD = 1 << 12
-# Nor is a row's or a column's further from the whole's.
-_MOST_OFFSET = 127
+# Codes of rows and columns beside it are signed bytes.
+_MOST_CODE = 127
 
 
 def pack_matrices(
@@ -103,7 +106,7 @@ def unpack_matrix(
     codes, spreads = np.split(symbols("scales", len(classes), lambda: classes), [M + N + rank])
     if codes.min() < 0 or codes.max() > 255:
         raise DamagedFile(f"section {name}/scales", "a scale code is not a byte")
-    if np.abs(spreads).max(initial=0) > _MOST_OFFSET:
+    if spreads.min(initial=0) < -_MOST_CODE or spreads.max(initial=0) > _MOST_CODE:
         raise DamagedFile(f"section {name}/scales", "a spread is out of range")
     rows, columns, terms = np.split(codes.astype(np.uint8), [M, M + N])
     steps = Steps(rows, columns)

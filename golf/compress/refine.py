@@ -6,7 +6,7 @@ symbols of the model and all other codes (expectation-maximisation with hard ass
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,14 +18,16 @@ from golf.compress.integers import Coded
 from golf.compress.spread import MOST_OFFSET, Codes, Spread
 from golf.parallel import in_order
 
-# Rounds over rows and columns, and how far a code moves in one. A third round gains .1 % (docs/log.md).
+# Rounds over rows and columns, and how far a code moves in one; a third gains .05 % (docs/log.md, 2026-11-25).
 _ROUNDS = 2
 _MOVES = (-2, -1, 0, 1, 2)
-# Symbols further out than this are those of packs above 8 bits a weight, which are left with the weights' own spreads.
+# A matrix with a symbol further out than this keeps the weights' own spreads: a histogram holds no more.
 _MOST = 255
 _WIDTH = 2 * _MOST + 1
-# What a class may come to hold that it never held: this share of its neighbours' counts, and of a count.
+# What a class may come to hold that it never held: this share of its neighbours' counts, and of a count. Chosen once.
 _BORROWED, _LEAST = 0.02, 1e-3
+# Of the section `tables`: a record's head, and an entry, of which zstd leaves .6 bytes in artifacts of .6 M weights.
+_RECORD_BITS, _ENTRY_BITS = 40, 5
 
 Counts = NDArray[np.int64]
 Spreads = Mapping[str, Spread]
@@ -58,13 +60,17 @@ class _Matrix:
         return cells
 
 
-def refined(matrices: Sequence[Coded]) -> list[Coded]:
-    """The same symbols with the spreads that take fewest bits, codes of spreads included; even ones where none pay."""
+def refined(matrices: Sequence[Coded], poll: Callable[[], None] = lambda: None) -> list[Coded]:
+    """The same symbols with the spreads that take fewest bits, their codes and tables included; even ones if none pay.
+
+    `poll` is called now and then and may raise to stop.
+    """
     some = [each for each in matrices if each.residual is not None and np.abs(each.residual).max() <= _MOST]
     even = {each.name: Spread.even(each.spread.whole, each.shape) for each in some}
     spreads: Spreads = {each.name: each.spread for each in some}
     for _ in range(_ROUNDS):
         for axis in (0, 1):
+            poll()
             spreads = _moved(some, spreads, axis)
     best = min((even, spreads), key=lambda each: _bits(some, each))
     return [replace(each, spread=best.get(each.name, each.spread)) for each in matrices]
@@ -88,9 +94,11 @@ def _moved(matrices: Sequence[Coded], spreads: Spreads, axis: int) -> Spreads:
 
 
 def _bits(matrices: Sequence[Coded], spreads: Spreads) -> float:
-    """Ideal bits of all symbols and of the codes of their spreads."""
+    """Bits of all symbols and of the codes of their spreads, and of the tables that a reader needs."""
     every = (_counts(matrices, spreads), _offset_counts(spreads, 0), _offset_counts(spreads, 1))
-    return sum(float((counts * _lengths(counts)).sum()) for counts in every)
+    codes = sum(float((counts * _lengths(counts)).sum()) for counts in every)
+    held = [counts > 0 for counts in every]
+    return codes + sum(_RECORD_BITS * int(each.any(1).sum()) + _ENTRY_BITS * int(each.sum()) for each in held)
 
 
 def _counts(matrices: Sequence[Coded], spreads: Spreads) -> Counts:

@@ -16,7 +16,7 @@ from golf.compress.quantize import STEPS_PER_OCTAVE, Steps, Symbols, from_codes
 
 # Codes of rows and columns lie within ± this: 6 octaves away from the whole, zeros are nearly all there is.
 MOST_OFFSET = 24
-# Alternations between rows and columns; a third moves hardly a code.
+# Alternations between rows and columns; more moved no code of the quickstart.
 _ROUNDS = 3
 
 Codes = NDArray[np.int8]

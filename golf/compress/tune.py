@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -189,7 +190,7 @@ class _Matrix:
             self._classes = residual_classes(given.steps, spread).reshape(-1)
             # in units of each one's step; 1/12 is what rounding adds
             variances = torch.from_numpy(spread.variances()).to(device) / self._steps.square()
-            level = float((self.targets.square() / variances).mean(dtype=torch.float64))
+            level = float((self.targets.square() / variances).cpu().numpy().mean(dtype=np.float64))
             self._variances = variances.mul_(level).add_(1 / 12)
 
     def weights(self) -> Tensor:

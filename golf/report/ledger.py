@@ -14,7 +14,7 @@ def pack_summary(result: PackResult) -> Table:
     total = result.size + result.code_bytes
     code = f" + {result.code_bytes:,} of code" if result.code_bytes else ""
     made.add_row("size", f"{result.size:,} bytes{code}, {percent(total, result.cap)} of the cap {result.cap:,}")
-    made.add_row("bits per weight", f"{result.bits_per_weight:.3f} = {_rate(result.rate)}")
+    made.add_row("bits per weight", f"{result.bits_per_weight:.3f} = {rate_terms(result.rate)}")
     made.add_row("bits per byte", f"{result.bpb:.4f} packed, {result.float_bpb:.4f} float")
     # what tuning gains is not in the prediction
     predicted = "" if result.tuned else f", {result.predicted_gap:.4f} predicted"
@@ -37,7 +37,7 @@ def pack_summary(result: PackResult) -> Table:
     return made
 
 
-def _rate(rate: RateLedger) -> str:
+def rate_terms(rate: RateLedger) -> str:
     """Terms that add up to the bits of a weight."""
     above = {"shaping": rate.shaping, "coder": rate.coder, "side": rate.side}
     return f"{rate.limit:.3f} limit" + "".join(

@@ -206,7 +206,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     names = sorted({row["checkpoint"] for row in rows})
     methods = sorted({row["method"].split(" (")[0] for row in rows} - {"limit"})
     colours = {method: f"C{index}" for index, method in enumerate(methods)} | {"limit": "k"}
-    across = min(3, len(names))
+    across = 2 if len(names) == 4 else min(3, len(names))
     down = -(-len(names) // across)
     size = (4.5 * across, 3.8 * down)
     figure, panels = plt.subplots(down, across, figsize=size, squeeze=False, sharex=True, sharey=True)
@@ -219,6 +219,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
                 panel.plot(*zip(*points, strict=True), style, label=method, color=colour, markersize=3)
         panel.set(title=name, yscale="log", xlim=(0, 6), ylim=(1e-4, 4))
         panel.grid(alpha=0.3)
+    for panel in panels.flat[len(names) :]:
+        panel.set_axis_off()
     for panel in panels[-1]:
         panel.set_xlabel("bits per weight, whole file")
     for panel in panels[:, 0]:

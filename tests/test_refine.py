@@ -9,11 +9,11 @@ from coding import code_matrix
 from test_codec import sensitivity
 from test_spread import separable
 
-from golf.compress import refine, trellis
+from golf.compress import trellis
 from golf.compress.codec import prepare_matrix
 from golf.compress.conditional import residual_classes
 from golf.compress.payloads import pack_matrices
-from golf.compress.refine import refined
+from golf.compress.refine import Symbols, code_lengths, offset_counts, refined
 from golf.compress.spread import MOST_OFFSET, Spread
 
 
@@ -75,9 +75,10 @@ def test_matrices_without_a_residual_and_with_huge_symbols_keep_what_they_have()
 def test_one_round_takes_for_every_code_the_best_near_it(axis, states):
     given = [matrix(14, 11, states=states), matrix(9, 16, seed=1, states=states)]
     spreads = {each.name: each.spread for each in given}
-    lengths = refine._lengths(refine._counts(given, spreads))
-    prices = refine._lengths(refine._offset_counts(spreads, axis))[0]
-    moved = refine._moved(given, spreads, axis)
+    symbols = Symbols(given)
+    lengths = code_lengths(symbols.counts(spreads))
+    prices = code_lengths(offset_counts(spreads, axis))[0]
+    moved = symbols.moved(spreads, axis)
     for coded in given:
         grids = 64 * trellis.of(states).grids(coded.residual) if states else np.zeros(coded.shape, dtype=int)
         for place in range(coded.shape[axis]):
@@ -91,7 +92,7 @@ def test_one_round_takes_for_every_code_the_best_near_it(axis, states):
                 line = np.s_[place, :] if axis == 0 else np.s_[:, place]
                 code = int(codes[axis][place])
                 bits[code] = prices[code + MOST_OFFSET] + sum(
-                    lengths[k, z + 255] for k, z in zip(classes[line], coded.residual[line], strict=True)
+                    lengths[k, z + symbols.most] for k, z in zip(classes[line], coded.residual[line], strict=True)
                 )
             found = moved[coded.name]
             chosen = (found.columns if axis else found.rows)[place]

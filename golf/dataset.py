@@ -56,11 +56,8 @@ def prepare_dataset(
     durable.sweep(out)
     observer.stage("tokenizer", 0.0)
     chosen = _tokenizer(tokenizer, sources, text_field, val_fraction)
-    if inner := _pieces_with_inner_spaces(chosen):
-        observer.note(
-            f"{inner} of the tokenizer's {chosen.vocab_size:,} pieces hold spaces inside; golf counts each as the byte "
-            "it is, the contest's script as 3: for bits per byte that agree, take the contest's tokenizer"
-        )
+    if note := _other_bytes(chosen):
+        observer.note(note)
     encoding = time.monotonic()
 
     def step(done: Accounting) -> None:
@@ -101,10 +98,15 @@ def prepare_dataset(
     )
 
 
-def _pieces_with_inner_spaces(tokenizer: Tokenizer) -> int:
-    """How many pieces have a space mark behind their first character, which the contest's byte rule takes for text."""
+def _other_bytes(tokenizer: Tokenizer) -> str:
+    """Why the contest's script would count other bytes: a space mark behind a piece's first character is text to it."""
     pieces = parse_model(tokenizer.serialized).pieces if tokenizer.serialized else ()
-    return sum("▁" in piece.text[1:] for piece in pieces)
+    if not (inner := sum("▁" in piece.text[1:] for piece in pieces)):
+        return ""
+    return (
+        f"{inner} of the tokenizer's {tokenizer.vocab_size:,} pieces hold spaces inside; golf counts each as the byte "
+        "it is, the contest's script as 3: for bits per byte that agree, take the contest's tokenizer"
+    )
 
 
 @contextmanager

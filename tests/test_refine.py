@@ -13,7 +13,7 @@ from golf.compress import trellis
 from golf.compress.codec import prepare_matrix
 from golf.compress.conditional import residual_classes
 from golf.compress.payloads import pack_matrices
-from golf.compress.refine import Symbols, code_lengths, offset_counts, refined
+from golf.compress.refine import Costs, code_lengths, offset_counts, refined
 from golf.compress.spread import MOST_OFFSET, Spread
 
 
@@ -75,10 +75,10 @@ def test_matrices_without_a_residual_and_with_huge_symbols_keep_what_they_have()
 def test_one_round_takes_for_every_code_the_best_near_it(axis, states):
     given = [matrix(14, 11, states=states), matrix(9, 16, seed=1, states=states)]
     spreads = {each.name: each.spread for each in given}
-    symbols = Symbols(given)
-    lengths = code_lengths(symbols.counts(spreads))
+    costs = Costs(given)
+    lengths = code_lengths(costs.counts(spreads))
     prices = code_lengths(offset_counts(spreads, axis))[0]
-    moved = symbols.moved(spreads, axis)
+    moved = costs.moved(spreads, axis)
     for coded in given:
         grids = 64 * trellis.of(states).grids(coded.residual) if states else np.zeros(coded.shape, dtype=int)
         for place in range(coded.shape[axis]):
@@ -92,7 +92,7 @@ def test_one_round_takes_for_every_code_the_best_near_it(axis, states):
                 line = np.s_[place, :] if axis == 0 else np.s_[:, place]
                 code = int(codes[axis][place])
                 bits[code] = prices[code + MOST_OFFSET] + sum(
-                    lengths[k, z + symbols.most] for k, z in zip(classes[line], coded.residual[line], strict=True)
+                    lengths[k, z + costs.most] for k, z in zip(classes[line], coded.residual[line], strict=True)
                 )
             found = moved[coded.name]
             chosen = (found.columns if axis else found.rows)[place]

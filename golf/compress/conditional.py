@@ -2,7 +2,7 @@
 
 A weight's step and the spreads of its row and column are known before its symbol is read. So the symbol's standard
 deviation is known up to a constant, and its class is that deviation in half octaves. Codes of steps and spreads have
-classes of their own. Against one histogram a matrix this saves 10 to 16 % (docs/log.md), and small matrices pay for no
+classes of their own. Against one histogram a matrix this saves 10 to 15 % (docs/log.md), and small matrices pay for no
 table.
 """
 

@@ -19,7 +19,7 @@ from golf.compress.integers import Coded
 from golf.compress.spread import MOST_OFFSET, Codes, Spread
 from golf.parallel import in_order
 
-# Rounds over rows and columns, and how far a code moves in one; a third gains .05 % (docs/log.md, 2026-11-25).
+# Rounds over rows and columns, and how far a code moves in one; a third gains .1 % (docs/log.md, 2026-11-25).
 _ROUNDS = 2
 _MOVES = (-2, -1, 0, 1, 2)
 # A matrix with a symbol further out than this keeps the weights' own spreads: a histogram holds no more.
@@ -38,7 +38,7 @@ def refined(matrices: Sequence[Coded], poll: Callable[[], None] = lambda: None) 
 
     `poll` is called now and then and may raise to stop.
     """
-    model = Symbols([each for each in matrices if _widest(each) <= _MOST])
+    model = Costs([each for each in matrices if _widest(each) <= _MOST])
     even = {each.name: Spread.even(each.spread.whole, each.shape) for each in model.matrices}
     spreads: Spreads = {each.name: each.spread for each in model.matrices}
     for _ in range(_ROUNDS):
@@ -49,7 +49,7 @@ def refined(matrices: Sequence[Coded], poll: Callable[[], None] = lambda: None) 
     return [replace(each, spread=best.get(each.name, each.spread)) for each in matrices]
 
 
-class Symbols:
+class Costs:
     """The residual symbols of some matrices, and what they cost under given spreads."""
 
     def __init__(self, matrices: Sequence[Coded]) -> None:

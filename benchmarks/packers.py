@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.packers_plot import plot
 from benchmarks.rivals import Rival, gptq, hessians, int8_zlib, whitened_svd
 from golf.artifact import compress_zstd
 from golf.compress.codec import Prepared
@@ -194,40 +195,6 @@ def _search(build: Callable[[float], Rival], wanted: float) -> Rival:
         guess = step * 2.0 ** max(-1.0, min(1.0, (size / wanted - 1) * 2))
         step = guess if low < guess < high else math.sqrt(low * high)
     return rival
-
-
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Loss gap against bits a weight, one panel a checkpoint."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    names = sorted({row["checkpoint"] for row in rows})
-    methods = sorted({row["method"].split(" (")[0] for row in rows} - {"limit"})
-    colours = {method: f"C{index}" for index, method in enumerate(methods)} | {"limit": "k"}
-    across = 2 if len(names) == 4 else min(3, len(names))
-    down = -(-len(names) // across)
-    size = (4.5 * across, 3.8 * down)
-    figure, panels = plt.subplots(down, across, figsize=size, squeeze=False, sharex=True, sharey=True)
-    for name, panel in zip(names, panels.flat, strict=False):
-        own = [row for row in rows if row["checkpoint"] == name and row["gap"] > 0]
-        for method, colour in colours.items():
-            points = sorted((r["bits_per_weight"], r["gap"]) for r in own if r["method"].split(" (")[0] == method)
-            if points:
-                style = ":" if method == "limit" else "o-"
-                panel.plot(*zip(*points, strict=True), style, label=method, color=colour, markersize=3)
-        panel.set(title=name, yscale="log", xlim=(0, 6), ylim=(1e-4, 4))
-        panel.grid(alpha=0.3)
-    for panel in panels.flat[len(names) :]:
-        panel.set_axis_off()
-    for panel in panels[-1]:
-        panel.set_xlabel("bits per weight, whole file")
-    for panel in panels[:, 0]:
-        panel.set_ylabel("loss gap to float, nats per token")
-    panels[0][0].legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
 
 
 def main() -> None:

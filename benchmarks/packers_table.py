@@ -3,7 +3,8 @@
     python -m benchmarks.packers_table FILE... [--plot FILE]
 
 Checkpoints whose names differ in their last digits alone are seeds of one training. `bytes at equal gap` are golf's, on
-the line between its measured points (logarithm of the gap against bytes), over the reference's.
+the line between its measured points (logarithm of the gap against bytes), over the reference's. `above the limit` are
+bits a weight of the whole file above the rate-distortion limit at the gap that was measured: rounding alone, and golf.
 """
 
 from __future__ import annotations
@@ -16,14 +17,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.packers import plot
+from benchmarks.packers_plot import family, plot
 
 Row = dict[str, Any]
-
-
-def family(name: str) -> str:
-    """The checkpoint's name without its seed."""
-    return name.rstrip("0123456789").rstrip("-")
 
 
 def rates(rows: list[Row]) -> list[float]:
@@ -53,6 +49,15 @@ def bytes_at_gap(rows: list[Row], gap: float) -> float | None:
     return None
 
 
+def above_limit(rows: list[Row], row: Row) -> float | None:
+    """Bits a weight of `row` above those of the rate-distortion limit at its gap; None beyond the limit's ends."""
+    curve = sorted((r["gap"], r["bits_per_weight"]) for r in rows if r["method"] == "limit")
+    for (g0, b0), (g1, b1) in pairwise(curve):
+        if g0 <= row["gap"] <= g1:
+            return float(row["bits_per_weight"] - b0 - (b1 - b0) * math.log(row["gap"] / g0) / math.log(g1 / g0))
+    return None
+
+
 def line(seeds: list[list[Row]], rate: float) -> dict[str, float | None]:
     """Means over seeds at one rate."""
     found: dict[str, list[float]] = {}
@@ -64,6 +69,9 @@ def line(seeds: list[list[Row]], rate: float) -> dict[str, float | None]:
             continue
         found.setdefault("rounding", []).append(plain["gap"])
         found.setdefault("golf", []).append(golf["gap"])
+        for key, row in (("rounding above", plain), ("golf above", golf)):
+            if (above := above_limit(rows, row)) is not None:
+                found.setdefault(key, []).append(above)
         if brotli is not None:
             found.setdefault("gptq", []).append(brotli["gap"])
             if (size := bytes_at_gap(rows, brotli["gap"])) is not None:
@@ -87,7 +95,7 @@ def table(rows: list[Row]) -> list[str]:
     """Markdown lines."""
     head = (
         "checkpoint", "bits", "seeds", "GPTQ + brotli", "rounding", "golf", "golf / GPTQ", "golf / GPTQ, ZPAQ's bytes",
-        "bytes at equal gap", "golf / rounding",
+        "bytes at equal gap", "golf / rounding", "above the limit",
     )  # fmt: skip
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name in sorted({family(r["checkpoint"]) for r in rows}):
@@ -99,6 +107,7 @@ def table(rows: list[Row]) -> list[str]:
             cells = (
                 name, str(rate), str(m["seeds"]), _show(gptq), _show(plain), _show(golf), _over(golf, gptq),
                 _over(m.get("golf at ZPAQ's bytes"), gptq), _show(m.get("bytes at equal gap"), 2), _over(golf, plain),
+                f"{_show(m.get('rounding above'), 2)}, {_show(m.get('golf above'), 2)}",
             )  # fmt: skip
             lines.append("| " + " | ".join(cells) + " |")
     return lines

@@ -46,6 +46,11 @@ class Packed:
     payloads: list[Payload]
     manifest: Manifest
 
+    @property
+    def ranks(self) -> list[int]:
+        """The rank of every matrix's factors."""
+        return [matrix.factors.rank for matrix in self.coded]
+
 
 @dataclass(frozen=True)
 class Draft:

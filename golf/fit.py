@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,6 +27,9 @@ _LEAST_SIGNAL = 0.0006
 _REFIT = 0.95
 # A tuned pack that leaves no more than this share of its room stays as it was tuned; tuning aims at half of it.
 _SPARE = 5e-4
+# Plain rounding loses ½ log2(2 pi e / 12) = .2546 bits a weight by its shape, and a bit divides the gap by four: a gap
+# below this share of plain rounding's is out of a trellis's reach (which saves .16 bits at most, docs/log.md).
+_SHAPING = 12 / (2 * math.pi * math.e)
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Fit:
     draft: Draft
     solution: Solution[Packed]
     gap: float
-    rounded_gap: float | None
+    rounded_gap: float | None = None
 
     @property
     def tuned(self) -> bool:
@@ -46,28 +51,27 @@ class Fit:
 
 
 def fit(draft: Draft, source: Source, *, room: int) -> Fit:
-    """The best pack of `draft` within `room` bytes that still pays; CapError with the smallest reachable size."""
-    found = _with_or_without_factors(draft, source, room)
+    """The best pack of `draft` within `room` bytes that still pays; CapError with the smallest reachable size.
+
+    Plain integers come first, since they can be tuned. A trellis is asked where it may still be better.
+    """
     section = source.recipe.pack
+    if section.quantizer == "trellis":
+        return _filled(_compared(draft, source, room), source, room)
+    rounded = _compared(on_plain_integers(draft), source, room)
     # without a cap that binds, the gap is small already
-    if not found.solution.binding or not _tuning_pays(section.tune_tokens, found.gap, draft.weights):
-        return found
-    if section.quantizer == "trellis" or not source.allowance.fits("looks"):
-        return found
-    plain = found
-    if section.quantizer == "auto":
-        plain = _with_or_without_factors(on_plain_integers(draft), source, room)
-    rounded = min(found, plain, key=lambda each: each.gap)
-    tokens = tuning_tokens(source, plain.draft.prepared, plain.solution.scale)
-    if not tokens or not _tuning_pays(tokens, rounded.gap, draft.weights):
+    pays = rounded.solution.binding and _tuning_pays(section.tune_tokens, rounded.gap, draft.weights)
+    tuned = None
+    if pays or section.quantizer == "uniform":
+        rounded = _filled(rounded, source, room)
+    if pays and source.allowance.fits("looks"):
+        tuned = _tuned_fit(rounded, source, room)
+    if section.quantizer == "auto" and (tuned is None or tuned.gap > _SHAPING * rounded.gap):
+        rounded = _with_trellis(draft, rounded, source, room)
+    if tuned is None:
         return rounded
-    tuned = _tuned(plain.draft, source, plain.solution.scale, tokens, room)
-    refitted = refit(tuned, room=room, scale=plain.solution.scale)
-    gap = training_gap(tuned, refitted.packed, source)
-    if gap < rounded.gap:
-        tried = replace(refitted, probes=plain.solution.probes + refitted.probes)
-        return Fit(tuned, tried, gap, rounded.gap)
-    return replace(rounded, rounded_gap=rounded.gap)
+    best = min(tuned, rounded, key=lambda each: each.gap)
+    return replace(best, rounded_gap=rounded.gap)
 
 
 def refit(draft: Draft, *, room: int, scale: float) -> Solution[Packed]:
@@ -109,49 +113,86 @@ def on_plain_integers(draft: Draft) -> Draft:
     return replace(draft, prepared=[replace(p, states=0) for p in draft.prepared])
 
 
-def _with_or_without_factors(draft: Draft, source: Source, room: int) -> Fit:
-    """The better of two packs by rounding alone: with the factors that should pay, and with none."""
-    solution, gap = _finest(draft, source, room)
-    found = Fit(draft, solution, gap, None)
-    section = source.recipe.pack
-    chosen = section.low_rank == "auto" and any(matrix.factors.rank for matrix in solution.packed.coded)
+def _compared(draft: Draft, source: Source, room: int) -> Fit:
+    """The better of two packs by rounding alone: with the factors that should pay, and with none.
+
+    They leave up to half a percent of the room, and their gaps are those to be expected of a full one.
+    """
+    found = _finest(draft, source, room)
+    chosen = source.recipe.pack.low_rank == "auto" and any(found.solution.packed.ranks)
     if not chosen or not source.allowance.fits("looks", "looks"):
         return found
-    plain = replace(draft, prepared=[replace(p, rank=0) for p in draft.prepared])
-    plain_solution, plain_gap = _finest(plain, source, room)
-    return Fit(plain, plain_solution, plain_gap, None) if plain_gap <= gap else found
+    plain = _finest(_with_ranks(draft, [0] * len(draft.prepared)), source, room)
+    return plain if plain.gap <= found.gap else found
 
 
-def _finest(draft: Draft, source: Source, room: int) -> tuple[Solution[Packed], float]:
-    """The finest pack by rounding alone, and its gap on training text."""
+def _finest(draft: Draft, source: Source, room: int) -> Fit:
+    """The finest pack by rounding alone, roughly."""
     target = source.recipe.pack.target_gap
     least = max(p.least_scale() for p in draft.prepared)
     finest = max(finest_scale(draft.weights, target), least)
-    found = _filled(draft, _solve(draft, room, finest), room)
+    found = _solve(draft, room, finest, rough=True)
     gap = training_gap(draft, found.packed, source)
     for _ in range(_MOST_REFINEMENTS):
         # The prediction knows curvature only. A model that is still far from its optimum also has slopes.
         if found.binding or finest == least or gap <= target or not source.allowance.fits("looks"):
             break
         finest = max(finest / 2, least)
-        found = _solve(draft, room, finest)
+        found = _solve(draft, room, finest, rough=True)
         gap = training_gap(draft, found.packed, source)
-    return found, gap
+    if found.binding and gap > 0:
+        # a bit more for every weight divides the gap by four
+        gap /= 4 ** (8 * (room - found.size) / draft.weights)
+    return Fit(draft, found, gap)
 
 
-def _filled(draft: Draft, found: Solution[Packed], room: int) -> Solution[Packed]:
-    """Solve again with the ranks that were found, where a rank's change made the size jump over the room."""
-    ranks = [matrix.factors.rank for matrix in found.packed.coded]
-    if not found.binding or not any(ranks) or is_full(found.size, room):
-        return found
-    prepared = [replace(p, rank=rank) for p, rank in zip(draft.prepared, ranks, strict=True)]
-    again = _solve(replace(draft, prepared=prepared), room, found.scale * _REFIT**6)
-    return again if again.binding and again.size > found.size else found
+def _filled(rough: Fit, source: Source, room: int) -> Fit:
+    """`rough` with its room filled: with the ranks that were found, where a rank's change makes sizes jump over it."""
+    draft, best = rough.draft, rough.solution
+    if not best.binding:
+        return rough
+    for held in (False, True):
+        if is_full(best.size, room):
+            break
+        tried = _with_ranks(draft, best.packed.ranks) if held else draft
+        again = _solve(tried, room, best.scale * _REFIT**2)
+        if again.binding and again.size > best.size:
+            draft, best = tried, replace(again, probes=best.probes + again.probes)
+    if best is rough.solution or not source.allowance.fits("looks"):
+        return replace(rough, draft=draft, solution=best)
+    return Fit(draft, best, training_gap(draft, best.packed, source))
+
+
+def _with_ranks(draft: Draft, ranks: Iterable[int]) -> Draft:
+    return replace(draft, prepared=[replace(p, rank=rank) for p, rank in zip(draft.prepared, ranks, strict=True)])
+
+
+def _with_trellis(draft: Draft, rounded: Fit, source: Source, room: int) -> Fit:
+    """The better of `rounded` and the same along a trellis, filled; `rounded` where the clock allows no more looks."""
+    best = rounded
+    if source.allowance.fits("looks"):
+        trellis = _compared(draft, source, room)
+        # what no cap holds back has the wanted gap either way, and a trellis needs fewer bytes for it
+        if not trellis.solution.binding or trellis.gap <= rounded.gap:
+            best = trellis
+    return _filled(best, source, room)
 
 
 def _tuning_pays(tokens: int, gap: float, weights: int) -> bool:
     """Whether so few tokens can tell so many weights what a gap (nats per token) is made of."""
     return tokens * gap >= _LEAST_SIGNAL * weights
+
+
+def _tuned_fit(rounded: Fit, source: Source, room: int) -> Fit | None:
+    """`rounded`, tuned; None where the clock leaves too little time for it to pay."""
+    scale = rounded.solution.scale
+    tokens = tuning_tokens(source, rounded.draft.prepared, scale)
+    if not tokens or not _tuning_pays(tokens, rounded.gap, rounded.draft.weights):
+        return None
+    tuned = _tuned(rounded.draft, source, scale, tokens, room)
+    found = refit(tuned, room=room, scale=scale)
+    solution = replace(found, probes=rounded.solution.probes + found.probes)
+    return Fit(tuned, solution, training_gap(tuned, found.packed, source))
 
 
 def _tuned(draft: Draft, source: Source, scale: float, tokens: int, room: int) -> Draft:
@@ -182,8 +223,8 @@ def _tuned(draft: Draft, source: Source, scale: float, tokens: int, room: int) -
     return as_tuned(tuning)
 
 
-def _solve(draft: Draft, room: int, finest: float) -> Solution[Packed]:
-    found = solve(draft.build, room=room, finest=finest, weights=draft.weights)
+def _solve(draft: Draft, room: int, finest: float, *, rough: bool = False) -> Solution[Packed]:
+    found = solve(draft.build, room=room, finest=finest, weights=draft.weights, rough=rough)
     if isinstance(found, Solution):
         return found
     raise CapError(_out_of_reach(draft, room, found))

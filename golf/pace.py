@@ -23,8 +23,10 @@ from golf.source import CALIBRATION_BATCH, LOOK_BATCH, LOOK_TOKENS, TUNING, Sour
 
 # Timed once, a calibration on a busy machine took up to 1.2 times as long the next time (two cores, quickstart).
 MARGIN = 1.25
-# Looks of a pack whose cap binds: rounded along a trellis and plainly, each with factors and without, and tuned.
-_LOOKS = 5
+# Looks of a pack whose cap binds: plainly and along a trellis, each with factors and without, and filled; and tuned.
+_LOOKS = 7
+# Those of them behind tuning.
+_LOOKS_BEHIND = 4
 # Batches of a trial: the first warms up, and each one's time ends where the next is asked for.
 _TRIAL = 3
 # A trial of tuning takes a step at which caps bind: a gap of .05 nats per token. Its time hardly depends on it.
@@ -60,12 +62,12 @@ def calibration_tokens(source: Source) -> int:
 
 
 def tuning_tokens(source: Source, prepared: list[Prepared], scale: float) -> int:
-    """Tokens of tuning at the step `scale` that end in time, with a look behind them: the recipe's, fewer, or 0."""
+    """Tokens of tuning at the step `scale` that end in time, with the looks behind them: the recipe's, fewer, or 0."""
     section, allowance = source.recipe.pack, source.allowance
     if not allowance.limited:
         return section.tune_tokens
     allowance.expected["tuning"] = each = MARGIN * tuning_seconds(source, prepared, scale)
-    left = allowance.left - allowance.expected["looks"]
+    left = allowance.left - _LOOKS_BEHIND * allowance.expected["looks"]
     tokens = _in_time(source, section.tune_tokens, section.tune_batch_tokens, each=each, left=left)
     return _noted(source, "tune_tokens", section.tune_tokens, tokens)
 

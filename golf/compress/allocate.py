@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from golf.compress.quantize import MAX_SYMBOL
@@ -18,6 +18,8 @@ T = TypeVar("T")
 # A cap counts as hit when this share of it is left over, at most; and what a coder's whole words may leave anyway.
 _SPARE = 1e-4
 _WORDS = 16
+# The same where packs are only to be compared.
+_ROUGH = 5e-3
 # Below this ratio of neighbouring steps only chance decides which is smaller.
 _RATIO = 1 + 1e-5
 # A step beyond which every symbol is zero, and which float32 still holds.
@@ -41,9 +43,9 @@ class Solution(Generic[T]):
     """whether the cap, rather than the wanted quality, decided"""
 
 
-def is_full(size: int, room: int) -> bool:
+def is_full(size: int, room: int, *, rough: bool = False) -> bool:
     """Whether a pack of `size` bytes leaves nothing worth filling."""
-    return room - size <= max(_SPARE * room, _WORDS)
+    return room - size <= max((_ROUGH if rough else _SPARE) * room, _WORDS)
 
 
 def finest_scale(weights: int, gap: float) -> float:
@@ -64,12 +66,14 @@ def bit_price(scale: float) -> float:
     return 2 * math.log(2) * scale**2 / 24
 
 
-def solve(build: Callable[[float], tuple[int, T]], *, room: int, finest: float, weights: int) -> Solution[T] | int:
+def solve(
+    build: Callable[[float], tuple[int, T]], *, room: int, finest: float, weights: int, rough: bool = False
+) -> Solution[T] | int:
     """The smallest c ≥ `finest` whose pack fits in `room` bytes; else the smallest size reached, as an int.
 
     `build(c)` returns the real size and whatever it built. Sizes fall as c grows, but for single bytes of noise, so
     the pack returned is always one that was measured to fit. The search interpolates: doubling c saves about a bit for
-    each of the `weights` at high rates, and less at low ones.
+    each of the `weights` at high rates, and less at low ones. A `rough` one leaves up to half a percent of the room.
     """
     size, packed = build(finest)
     if size <= room:
@@ -88,15 +92,16 @@ def solve(build: Callable[[float], tuple[int, T]], *, room: int, finest: float, 
         low, low_size, smallest = high, size, min(smallest, size)
         high = ENDLESS if stalls else min(ENDLESS, high * (1.3 if probes < 4 else 2))
     best = Solution(high, size, packed, probes, binding=True)
-    while not is_full(best.size, room) and best.scale / low > _RATIO and probes < _MOST_PROBES:
-        middle = _between(low, low_size, best, room, halve=probes % 3 == 0)
+    wanted = room - (_ROUGH if rough else _SPARE) * room / 2
+    while not is_full(best.size, room, rough=rough) and best.scale / low > _RATIO and probes < _MOST_PROBES:
+        middle = _between(low, low_size, best, wanted, halve=probes % 3 == 0)
         size, packed = build(middle)
         probes += 1
         if size <= room:
             best = Solution(middle, size, packed, probes, binding=True)
         else:
             low, low_size = middle, size
-    return _nudged(build, best, room, probes)
+    return replace(best, probes=probes) if rough else _nudged(build, best, room, probes)
 
 
 def _nudged(build: Callable[[float], tuple[int, T]], best: Solution[T], room: int, probes: int) -> Solution[T]:
@@ -116,8 +121,7 @@ def _nudged(build: Callable[[float], tuple[int, T]], best: Solution[T], room: in
     return Solution(best.scale, best.size, best.packed, probes, binding=True)
 
 
-def _between(low: float, low_size: int, best: Solution[T], room: int, *, halve: bool) -> float:
-    """The step at which `room` lies on the line through two sizes; now and then the middle, for safety."""
-    wanted = room - _SPARE * room / 2
+def _between(low: float, low_size: int, best: Solution[T], wanted: float, *, halve: bool) -> float:
+    """The step at which `wanted` bytes lie on the line through two sizes; now and then the middle, for safety."""
     share = 0.5 if halve else (low_size - wanted) / max(low_size - best.size, 1)
     return low * (best.scale / low) ** min(0.98, max(0.02, share))

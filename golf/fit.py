@@ -14,7 +14,7 @@ from golf.compress.allocate import ENDLESS, Solution, finest_scale, is_full, sol
 from golf.compress.tune import Tuning, tune
 from golf.draft import Draft, Packed
 from golf.errors import CapError
-from golf.pace import tuning_batches, tuning_tokens
+from golf.pace import text_share, tuning_batches, tuning_tokens
 from golf.parallel import in_order
 from golf.source import LOOK_BATCH, LOOK_TOKENS, LOOKS, Source
 
@@ -217,6 +217,7 @@ def _tuned(draft: Draft, source: Source, scale: float, tokens: int, room: int) -
         count=source.count(tokens, batch_tokens=section.tune_batch_tokens),
         scale=scale,
         low_rank=section.low_rank,
+        text_share=text_share(source, tokens),
         spare=spare,
         step=step,
     )

@@ -27,6 +27,8 @@ MARGIN = 1.25
 _LOOKS = 7
 # Those of them behind tuning.
 _LOOKS_BEHIND = 4
+# Text that is read up to four times teaches nearly as much as fresh text (arXiv:2305.16264).
+_MOST_READINGS = 4
 # Batches of a trial: the first warms up, and each one's time ends where the next is asked for.
 _TRIAL = 3
 # A trial of tuning takes a step at which caps bind: a gap of .05 nats per token. Its time hardly depends on it.
@@ -70,6 +72,21 @@ def tuning_tokens(source: Source, prepared: list[Prepared], scale: float) -> int
     left = allowance.left - _LOOKS_BEHIND * allowance.expected["looks"]
     tokens = _in_time(source, section.tune_tokens, section.tune_batch_tokens, each=each, left=left)
     return _noted(source, "tune_tokens", section.tune_tokens, tokens)
+
+
+def text_share(source: Source, tokens: int) -> float:
+    """Share of the text's own loss in what a tuning of `tokens` tokens minimises: the recipe's, or 0.
+
+    Text that was read too often teaches what does not hold elsewhere, and training text cannot tell.
+    """
+    share, whole = source.recipe.pack.tune_text, len(source.data.train)
+    if not share or source.seen + tokens <= _MOST_READINGS * whole:
+        return share
+    source.observer.note(
+        f"the training read its {whole:,} tokens {source.seen / whole:.1f} times: tuning only mends what rounding "
+        "broke, as with pack.tune_text = 0"
+    )
+    return 0.0
 
 
 def reserve(source: Source) -> float:

@@ -105,7 +105,7 @@ def _result(
         training_gap=fitted.gap,
         rounded_training_gap=fitted.rounded_gap,
         factors=factors,
-        rate=_rate_ledger(fitted.draft, solution, fitted.gap if fitted.tuned and fitted.gap > 0 else predicted),
+        rate=_rate_ledger(fitted.draft, solution, fitted.gap if fitted.tuned else predicted),
         probes=solution.probes,
         seconds=clock.seconds,
         clock=_clock_ledger(source, clock.seconds),
@@ -228,9 +228,15 @@ def _rate_ledger(draft: Draft, solution: Solution[Packed], gap: float) -> RateLe
         if owner == TABLES or owner in names:
             kind = owner if owner == TABLES else part if part in sizes else "side"
             sizes[kind] += 8 * len(payload.content)
-    limit, ideal = limit_bits(draft.prepared, gap), ideal_bits(solution.packed.coded)
-    bits = (limit, ideal - limit, sizes["residual"] + sizes[TABLES] - ideal, sizes["side"])
-    return RateLedger(*(each / draft.weights for each in bits))
+    weights, ideal = draft.weights, ideal_bits(solution.packed.coded)
+    limit = limit_bits(draft.prepared, gap) if gap > 0 else None
+    return RateLedger(
+        ideal=ideal / weights,
+        limit=None if limit is None else limit / weights,
+        shaping=None if limit is None else (ideal - limit) / weights,
+        coder=(sizes["residual"] + sizes[TABLES] - ideal) / weights,
+        side=sizes["side"] / weights,
+    )
 
 
 def _matrix_bytes(draft: Draft, scale: float, low_rank: LowRank) -> dict[str, int]:

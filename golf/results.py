@@ -179,18 +179,19 @@ class FactorsEntry:
 
 @dataclass(frozen=True)
 class RateLedger:
-    """Bits per weight of the matrices, in terms that add up; `limit` is the rate-distortion limit of Gaussian weights.
+    """Bits per weight of the matrices: `ideal`, `coder` and `side` add up to them, `limit` and `shaping` to `ideal`.
 
-    The limit is that of rows with variances of their own, at the loss that the packed symbols are predicted to cost; of
-    tuned ones, whose prediction knows nothing of what tuning gained, at what they were measured to cost on training
-    text, where that is above 0. `shaping` is what ideal codes of the symbols need above it: .2546 for scalar
-    quantization at high rates, less where columns differ too, and below 0 where tuning finds what the quadratic model
-    does not know. `coder` is what the real codes and their tables need above those, `side` are scales, spreads and
-    factors.
+    `ideal` is what ideal codes of the symbols need, `coder` what the real ones and their tables need above it, `side`
+    are scales, spreads and factors. `limit` is the rate-distortion limit of Gaussian weights whose rows have variances
+    of their own, at the loss that the symbols are predicted to cost; of tuned ones, whose prediction knows nothing of
+    what tuning gained, at what they were measured to cost on training text. `shaping` is .2546 for scalar quantization
+    at high rates, less where columns differ too, and below 0 where tuning finds what the quadratic model does not know.
+    Both are None where tuning made the model better than the float one: no limit is known for that.
     """
 
-    limit: float
-    shaping: float
+    ideal: float
+    limit: float | None
+    shaping: float | None
     coder: float
     side: float
 

@@ -51,6 +51,8 @@ class Source:
     check: Callable[[], None]
     trained: float | None = None
     """seconds of the training; None where nobody knows"""
+    seen: int = 0
+    """tokens that the training read; 0 where nobody knows"""
     allowance: Allowance = field(default_factory=Allowance)
     """seconds for which training text may still be read"""
 
@@ -198,7 +200,8 @@ def load_source(
     model = _model(checkpoint.tensors, recipe, data.tokenizer.vocab_size, run).to(device)
     # weights that were imported come without their training's time
     trained = float(state.get("elapsed", 0.0)) or None
-    return Source(recipe, model, data, device, observer, partial(stop.raise_if_stopped, _STOPPED), trained)
+    seen = state["step"] * recipe.train.batch_tokens
+    return Source(recipe, model, data, device, observer, partial(stop.raise_if_stopped, _STOPPED), trained, seen)
 
 
 def _last_step(recipe: Recipe, state: dict[str, Any]) -> int:

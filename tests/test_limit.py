@@ -55,11 +55,28 @@ def test_with_correlated_inputs_feedback_keeps_that_distance():
 
 def test_the_rate_ledger_adds_up_to_the_matrices_bytes(trained):
     result = golf_json("pack", "--out", "rated.bin", cwd=trained)
-    assert sum(result["rate"].values()) == pytest.approx(result["bits_per_weight"], abs=0.2)
-    assert result["rate"]["coder"] >= 0
-    assert result["rate"]["limit"] > 0
+    rate = result["rate"]
+    assert rate["ideal"] + rate["coder"] + rate["side"] == pytest.approx(result["bits_per_weight"], abs=0.2)
+    assert rate["coder"] >= 0
+    if result["training_gap"] < result["rounded_training_gap"] and result["training_gap"] <= 0:
+        assert rate["limit"] is rate["shaping"] is None
+    else:
+        assert rate["limit"] + rate["shaping"] == pytest.approx(rate["ideal"])
+        assert rate["limit"] > 0
+
+
+def test_no_limit_is_claimed_for_a_model_that_tuning_made_better_than_the_float_one(trained):
+    settings = ("--set", "pack.tune_text=1", "--set", "pack.tune_batch_tokens=512")
+    result = golf_json("pack", "--cap", "6kB", *settings, "--out", "better.bin", cwd=trained)
+    assert result["training_gap"] < 0
+    assert result["loss"] < result["float_loss"]
+    assert result["rate"]["limit"] is result["rate"]["shaping"] is None
+    untaught = golf_json("pack", "--cap", "6kB", "--set", "pack.tune_text=0", "--out", "no.bin", cwd=trained)
+    assert untaught["rate"]["limit"] > 0
 
 
 def test_what_lies_below_the_limit_is_taken_off_it():
-    shown = rate_terms(RateLedger(limit=2.59, shaping=-0.073, coder=0.012, side=0.079))
+    shown = rate_terms(RateLedger(ideal=2.517, limit=2.59, shaping=-0.073, coder=0.012, side=0.079))
     assert shown == "2.590 limit - 0.073 shaping + 0.012 coder + 0.079 side"
+    better = rate_terms(RateLedger(ideal=2.517, limit=None, shaping=None, coder=0.012, side=0.079))
+    assert better == "2.517 ideal code + 0.012 coder + 0.079 side"

@@ -1,13 +1,14 @@
-"""Tuning after packing: the symbols learn from the float model what all of their errors do together.
+"""Tuning after packing: symbols learn from the float model, and from the text, what all of their errors do together.
 
-Rounding, however careful, treats matrices one by one, and the loss as quadratic. Here the packed model as a whole is
-held against the float one on TRAINING text: minimise  KL(float ‖ packed) + λ · bits  over the targets that symbols are
-rounded from, with gradients passed straight through the rounding (arXiv:1308.3432). λ, half the price of a bit at the
-global step to begin with, is what holds the symbols at the bits that fill their room: many targets end next to a
-boundary, where another step would move all of them the same way (docs/log.md), so the tuned pack must fit as it is. In
-scaled coordinates every target minds a change equally, so one learning rate serves all. Gains and other small tensors
-are tuned along; steps and factors stay. Symbols are plain integers: those of a trellis's path change several at a time,
-which drowns what single ones learn (docs/log.md).
+Rounding, however careful, treats matrices one by one, and the loss as quadratic. Here the packed model as a whole reads
+TRAINING text: minimise  (1 - a) KL(float ‖ packed) + a · loss + λ · bits  over the targets that symbols are rounded
+from, with gradients passed straight through the rounding (arXiv:1308.3432). With a = 0 it mends what rounding broke;
+where the text still has something to teach, a share a of the text's own loss makes the packed model better than the
+float one (docs/log.md). λ, half the price of a bit at the global step to begin with, is what holds the symbols at the
+bits that fill their room: many targets end next to a boundary, where another step would move all of them the same way
+(docs/log.md), so the tuned pack must fit as it is. In scaled coordinates every target minds a change equally, so one
+learning rate serves all. Gains and other small tensors are tuned along; steps and factors stay. Symbols are plain
+integers: those of a trellis's path change several at a time, which drowns what single ones learn (docs/log.md).
 """
 
 from __future__ import annotations
@@ -67,13 +68,15 @@ def tune(
     count: int,
     scale: float,
     low_rank: LowRank,
+    text_share: float = 0.0,
     spare: Callable[[Tuning], int] = lambda _tuning: 0,
     step: Callable[[float], None] = lambda _share: None,
 ) -> Tuning:
     """Tune what `prepared` packs to at the global step `scale` on `count` batches of windows (B, T+1) int64.
 
-    `spare` tells how many bytes a pack of what was tuned so far leaves of its room, and is asked a few times. `model`
-    is the float model and stays as it is; `prepared` must not be for a trellis. Raises Diverged where the packed
+    `text_share` of the objective is the text's own loss, the rest the divergence from the float model. `spare` tells
+    how many bytes a pack of what was tuned so far leaves of its room, and is asked a few times. `model` is the float
+    model and stays as it is; `prepared` must not be for a trellis. Raises Diverged where the packed
     model's predictions are not finite.
     """
     device = model.embedding.weight.device
@@ -101,7 +104,7 @@ def tune(
             rate.control()
         for each in matrices:
             parameters[each.name].data.copy_(each.weights())
-        divergences.append(_descend(model, packed, batch[:, :-1]))
+        divergences.append(_descend(model, packed, batch, text_share))
         for each in matrices:
             each.take_gradient(parameters[each.name], rate.price)
         optimizer.step()
@@ -130,19 +133,24 @@ def _watched(prepared: list[Prepared], step: Callable[[float], None]) -> Iterato
         yield each
 
 
-def _descend(model: Transformer, packed: Transformer, inputs: Tensor) -> float:
-    """KL(float ‖ packed) in nats per token on inputs (B, T); its gradient goes to the parameters of `packed`."""
-    parameters, total = list(packed.parameters()), 0.0
+def _descend(model: Transformer, packed: Transformer, windows: Tensor, text_share: float) -> float:
+    """KL(float ‖ packed) in nats per token on windows (B, T+1); the objective's gradient goes to `packed`."""
+    parameters, total, count = list(packed.parameters()), 0.0, windows[:, 1:].numel()
 
     def part(some: Tensor) -> tuple[float, tuple[Tensor, ...]]:
+        inputs, targets = some[:, :-1], some[:, 1:].flatten()
         with torch.no_grad():
-            wanted = model(some).flatten(0, 1).log_softmax(-1)
+            wanted = model(inputs).flatten(0, 1).log_softmax(-1)
         with torch.enable_grad():
-            found = packed(some).flatten(0, 1).log_softmax(-1)
-            divergence = F.kl_div(found, wanted, log_target=True, reduction="sum") / inputs.numel()
-        return float(divergence.detach()), torch.autograd.grad(divergence, parameters)
+            found = packed(inputs).flatten(0, 1).log_softmax(-1)
+            divergence = F.kl_div(found, wanted, log_target=True, reduction="sum") / count
+            objective = divergence
+            if text_share:
+                text = F.nll_loss(found, targets, reduction="sum") / count
+                objective = (1 - text_share) * divergence + text_share * text
+        return float(divergence.detach()), torch.autograd.grad(objective, parameters)
 
-    for divergence, gradients in in_order(part, inputs.chunk(_PARTS), device=inputs.device):
+    for divergence, gradients in in_order(part, windows.chunk(_PARTS), device=windows.device):
         total += divergence
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)

@@ -268,6 +268,9 @@ class Pack(Section):
     tune_tokens: int = Field(
         524_288, ge=0, le=1 << 40, description="TRAINING tokens on which symbols are tuned after rounding; 0: none"
     )
+    tune_text: Fraction = Field(
+        0.5, description="share of the text's own loss in what tuning minimises; the rest: distance to the float model"
+    )
     tune_batch_tokens: int = Field(2048, ge=2, le=1 << 32, description="tokens of one step of tuning")
     target_gap: float = Field(
         5e-4, gt=0, le=10, description="predicted loss gap, nats per token, below which more bytes are not spent"

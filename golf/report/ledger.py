@@ -39,10 +39,12 @@ def pack_summary(result: PackResult) -> Table:
 
 def rate_terms(rate: RateLedger) -> str:
     """Terms that add up to the bits of a weight."""
-    above = {"shaping": rate.shaping, "coder": rate.coder, "side": rate.side}
-    return f"{rate.limit:.3f} limit" + "".join(
-        f" {'-' if bits < 0 else '+'} {abs(bits):.3f} {name}" for name, bits in above.items()
-    )
+    above = {"coder": rate.coder, "side": rate.side}
+    if rate.limit is None or rate.shaping is None:
+        first = f"{rate.ideal:.3f} ideal code"
+    else:
+        first, above = f"{rate.limit:.3f} limit", {"shaping": rate.shaping} | above
+    return first + "".join(f" {'-' if bits < 0 else '+'} {abs(bits):.3f} {name}" for name, bits in above.items())
 
 
 def _clock(clock: ClockLedger) -> str:

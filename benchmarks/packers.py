@@ -3,10 +3,11 @@
     python -m benchmarks.packers RUN... --json FILE [--plot FILE] [--rates 0.8,1,1.3,1.6,2,2.5,3.5]
 
 Losses are those of the first validation tokens (--tokens), which no packer saw; every packer calibrates on the same
-TRAINING windows. The reference's k is searched for each rate, for several ratios of the embedding's step to the
-others', and the best on validation counts; golf is then packed to that file's exact bytes, and with --zpaq to those
-of ZPAQ too. Below --reference-from bits a weight, where the reference is broken, only golf's own methods are compared.
-Rates are bits a weight of the whole file.
+TRAINING windows, and golf's tuning learns from the float model alone (pack.tune_text = 0): what the text itself could
+teach it is training, not packing. The reference's k is searched for each rate, for several ratios of the embedding's
+step to the others', and the best on validation counts; golf is then packed to that file's exact bytes, and with --zpaq
+to those of ZPAQ too. Below --reference-from bits a weight, where the reference is broken, only golf's own methods are
+compared. Rates are bits a weight of the whole file.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def compare(
             stop=stop,
             observer=Observer(),
             budget={},
-            settings=[f"verify.tokens={tokens}", *settings],
+            settings=[f"verify.tokens={tokens}", "pack.tune_text=0", *settings],
         )
         return _Comparison(source, run, zpaq).rows(rates, reference_from)
 

@@ -92,6 +92,7 @@ def run(job: Job) -> dict[str, Any]:
         "model.kv_heads": "1" if job.width // _HEAD_WIDTH % 2 else str(job.width // _HEAD_WIDTH // 2),
         "budget.cap": str(CAP),
         "pack.tune_tokens": str(_TUNE_TOKENS),
+        "pack.tune_text": "0",  # what the text could still teach is training's part
     }
     recipe = load_recipe(RECIPE, [f"{key}={value}" for key, value in settings.items()])
     started, cache, device = time.monotonic(), find_workspace(Path.cwd()).data, torch.device("cpu")

@@ -76,7 +76,7 @@ def load_checkpoint(path: Path, *, prefix: str | None = None) -> Checkpoint:
     try:
         checkpoint = _read(path)
     except FileNotFoundError:
-        raise UsageError(f"{path} does not exist; make one with: golf train") from None
+        raise UsageError(f"{path} does not exist; name the folder of a run, or make one with: golf train") from None
     except (ValueError, RecursionError) as error:
         raise DamagedCheckpoint(str(path), str(error)) from None
     except OSError as error:

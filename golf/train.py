@@ -57,6 +57,8 @@ def train(
     if resume:
         if note := session.restore():
             observer.note(note)
+        if session.step >= _last_step(session):
+            observer.note(f"the training was over already, at step {session.step}: it is only measured again")
     elif processes.first:
         session.reserved = _reserved(session, stop, observer)
         if run.recipe.exists():

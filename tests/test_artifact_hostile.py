@@ -85,7 +85,7 @@ def test_every_truncation_is_refused():
         assert refusal(SAMPLE[:length]).part in ("file", "header")
     cut = f"file: truncated, {len(SAMPLE) - 1} of {len(SAMPLE)} bytes; copy the file again"
     assert str(refusal(SAMPLE[:-1])) == cut
-    assert str(refusal(SAMPLE[:30])) == "file: truncated, 30 of the header's 72 bytes"
+    assert str(refusal(SAMPLE[:30])) == "file: truncated, 30 of the header's 72 bytes; copy it again"
 
 
 def test_a_refused_file_is_named(tmp_path):
@@ -97,12 +97,15 @@ def test_a_refused_file_is_named(tmp_path):
 
 @pytest.mark.parametrize("appended", [b"\0", b"\n", bytes(100), SAMPLE], ids=["nul", "newline", "zeros", "twice"])
 def test_appended_bytes_are_refused(appended):
-    assert str(refusal(SAMPLE + appended)) == f"file: {len(appended)} bytes after the end at {len(SAMPLE)}"
+    assert str(refusal(SAMPLE + appended)) == (
+        f"file: {len(SAMPLE + appended):,} bytes, but it ends at {len(SAMPLE):,}; copy it again"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89GOLG", b"PK\x03\x04" + bytes(100), bytes(72)])
 def test_other_files_are_no_artifacts(content):
-    assert str(refusal(content)) == "header: not a golf artifact (the first bytes are not its magic number)"
+    why = "the first bytes are not its magic number" if content else "the file is empty"
+    assert str(refusal(content)) == f"header: not a golf artifact ({why})"
 
 
 # --- what a forger does to the header
@@ -117,7 +120,7 @@ def test_other_files_are_no_artifacts(content):
         ("version", 3, "header: format version 3 does not exist; this golf reads versions 1, 2, 4, 7"),
         ("manifest_crc32", 1, "header: altered: its length or CRC-32 of the manifest is not that of the file"),
         ("file_size", len(SAMPLE) + 2000, "file: truncated, "),
-        ("file_size", 72, "bytes after the end at 72"),
+        ("file_size", 72, "but it ends at 72"),
         ("manifest_length", 13, "header: the manifest is stored in 13 bytes; 14 to"),
         ("manifest_length", 2**64 - 1, "header: the manifest is stored in 18,446,744,073,709,551,615 bytes"),
         ("manifest_size", 0, "header: the manifest decodes to 0 bytes"),

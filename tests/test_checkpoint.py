@@ -232,7 +232,8 @@ def test_a_missing_newest_one_falls_back_too(path):
     path.rename(previous_of(path))
     checkpoint, note = load_latest(path.parent)
     assert checkpoint.state == STATE
-    assert note == f"{path} does not exist; make one with: golf train; going back to checkpoint.previous.safetensors"
+    advice = "name the folder of a run, or make one with: golf train"
+    assert note == f"{path} does not exist; {advice}; going back to checkpoint.previous.safetensors"
 
 
 def test_after_a_fall_back_the_next_save_never_leaves_two_damaged_ones(path, monkeypatch):
@@ -271,7 +272,7 @@ def test_a_damaged_only_one_is_named(path):
 
 def test_a_folder_without_checkpoints_names_the_next_command(tmp_path):
     for use in (lambda: load_latest(tmp_path), lambda: load_checkpoint(tmp_path / NEWEST)):
-        with pytest.raises(UsageError, match=r"does not exist; make one with: golf train"):
+        with pytest.raises(UsageError, match=r"does not exist; name the folder of a run"):
             use()
 
 

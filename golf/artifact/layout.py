@@ -87,9 +87,10 @@ def parse_header(content: bytes) -> Header:
     SHA-256 and CRC are not compared here: that needs the whole file, this only its first 72 bytes and its length.
     """
     if content[: len(MAGIC)] != MAGIC[: len(content)] or not content:
-        raise DamagedFile("header", "not a golf artifact (the first bytes are not its magic number)")
+        what = "the first bytes are not its magic number" if content else "the file is empty"
+        raise DamagedFile("header", f"not a golf artifact ({what})")
     if len(content) < HEADER_SIZE:
-        raise DamagedFile("file", f"truncated, {len(content)} of the header's {HEADER_SIZE} bytes")
+        raise DamagedFile("file", f"truncated, {len(content)} of the header's {HEADER_SIZE} bytes; copy it again")
     header = Header(*_HEADER.unpack_from(content)[1:])
     readable = f"this golf reads versions {', '.join(map(str, VERSIONS))}"
     if header.version > VERSION:
@@ -104,7 +105,7 @@ def _check_sizes(header: Header, actual: int) -> None:
     if actual < header.file_size:
         raise DamagedFile("file", f"truncated, {actual:,} of {header.file_size:,} bytes; copy the file again")
     if actual > header.file_size:
-        raise DamagedFile("file", f"{actual - header.file_size:,} bytes after the end at {header.file_size:,}")
+        raise DamagedFile("file", f"{actual:,} bytes, but it ends at {header.file_size:,}; copy it again")
     behind = header.file_size - HEADER_SIZE
     if not SMALLEST_FRAME <= header.manifest_length <= behind:
         raise DamagedFile(

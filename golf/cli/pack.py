@@ -124,7 +124,8 @@ def _pack(
     if not result.binding:
         note(
             f"the cap of {result.cap:,} bytes is larger than needed: at {result.size + result.code_bytes:,} the loss "
-            "gap on training text is within pack.target_gap already; a larger model would use the rest"
+            "gap on training text is within pack.target_gap already; a larger model would use the rest, or --set "
+            "pack.target_gap with less"
         )
     if as_json:
         show_json(to_json(result))

@@ -74,12 +74,15 @@ def train(
 
 
 def _dry_run(recipe: Recipe, device: str, as_json: bool) -> None:
-    from golf.cli.terminal import show, show_json
+    from golf.cli.terminal import note, show, show_json
     from golf.device import resolve_device
     from golf.plan import plan
     from golf.report import plan_tables
     from golf.results import to_json
 
+    for key, path in (("data.path", recipe.data.path), ("tokenizer.path", recipe.tokenizer.path)):
+        if path is not None and not Path(path).exists():
+            note(f"{key} = {path} does not exist in {Path.cwd()}; it must before training")
     planned = plan(recipe, device=resolve_device(device))
     if as_json:
         show_json(to_json(planned))

@@ -71,8 +71,10 @@ def make_shards(
         for split, writer in writers.items():
             writer.close()
             if not totals[split].documents:
+                every = sum(each.documents for each in totals.values())
                 raise DataError(
-                    f"no document falls into the {split} split at a share of {val_fraction:g}; change --val-fraction"
+                    f"none of {every:,} documents falls into the {split} split at a share of {val_fraction:g}; try "
+                    f"--val-fraction {min(0.5, max(0.01, 10 / max(every, 1))):.2g}"
                 )
     except BaseException:
         for writer in writers.values():

@@ -361,8 +361,9 @@ def test_a_changed_text_is_noticed_by_resume_and_pack(trained, tmp_path):
 
 def test_resuming_a_finished_run_changes_nothing(trained):
     before = weights(run_folder(trained))
-    golf("train", "--resume", cwd=trained)
+    done = golf("train", "--resume", cwd=trained)
     assert weights(run_folder(trained)) == before
+    assert "note: the training was over already, at step 12" in done.stderr
 
 
 @pytest.mark.parametrize("optimizer", ["numuon", "muon", "adamw"])
@@ -475,6 +476,8 @@ def test_dry_run_writes_nothing(workspace):
     assert plan["tokens"] == 12 * 512
     assert plan["seconds"] > 0
     assert "optimizer" in golf("train", "--dry-run", cwd=workspace).stdout
+    missing = golf("train", "--dry-run", "--set", "data.path=no/such", cwd=workspace)
+    assert f"note: data.path = no/such does not exist in {workspace}" in missing.stderr
 
 
 def test_a_recipe_with_three_mistakes_lists_all_three(workspace):

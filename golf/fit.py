@@ -23,6 +23,9 @@ _MOST_REFINEMENTS = 8
 # Tokens times gap (nats per token) over weights below which tuning gains no more than chance (.0004) and above which it
 # won (.0012, a third of the gap; .006, over half): 3 M parameters, 524,288 tokens, 3.5, 2.5 and 2 bits (docs/log.md).
 _LEAST_SIGNAL = 0.0006
+# What the text's own loss counts as beside such a gap: half of it won .04 to .09 on .6 M and 3 M parameters, whatever
+# the gap. More weights than this admits need minutes on a CPU, which are worth more in training.
+_LESSON = 0.02
 # Around the step that was tuned for, the tuned pack is solved for within this ratio, then further.
 _REFIT = 0.95
 # A tuned pack that leaves no more than this share of its room stays as it was tuned; tuning aims at half of it.
@@ -59,8 +62,7 @@ def fit(draft: Draft, source: Source, *, room: int) -> Fit:
     if section.quantizer == "trellis":
         return _filled(_compared(draft, source, room), source, room)
     rounded = _compared(on_plain_integers(draft), source, room)
-    # without a cap that binds, the gap is small already
-    pays = rounded.solution.binding and _tuning_pays(section.tune_tokens, rounded.gap, draft.weights)
+    pays = _tuning_pays(source, section.tune_tokens, rounded)
     tuned = None
     if pays or section.quantizer == "uniform":
         rounded = _filled(rounded, source, room)
@@ -151,11 +153,11 @@ def _filled(rough: Fit, source: Source, room: int) -> Fit:
     draft, best = rough.draft, rough.solution
     if not best.binding:
         return rough
-    for held in (False, True):
+    for held, finer in ((False, 2), (True, 3)):
         if is_full(best.size, room):
             break
         tried = _with_ranks(draft, best.packed.ranks) if held else draft
-        again = _solve(tried, room, best.scale * _REFIT**2)
+        again = _solve(tried, room, best.scale * _REFIT**finer)  # sizes jump: each start finds a step of its own
         if again.binding and again.size > best.size:
             draft, best = tried, replace(again, probes=best.probes + again.probes)
     if best is rough.solution or not source.allowance.fits("looks"):
@@ -178,26 +180,37 @@ def _with_trellis(draft: Draft, rounded: Fit, source: Source, room: int) -> Fit:
     return _filled(best, source, room)
 
 
-def _tuning_pays(tokens: int, gap: float, weights: int) -> bool:
-    """Whether so few tokens can tell so many weights what a gap (nats per token) is made of."""
-    return tokens * gap >= _LEAST_SIGNAL * weights
+def _tuning_pays(source: Source, tokens: int, rounded: Fit) -> bool:
+    """Whether so few tokens can tell so many weights what a gap (nats per token) is made of, or what the text holds."""
+    gap = rounded.gap if rounded.solution.binding else 0.0  # without a cap that binds, it is as small as wanted
+    lesson = gap + _LESSON * text_share(source, tokens)
+    return tokens > 0 and tokens * lesson >= _LEAST_SIGNAL * rounded.draft.weights
 
 
 def _tuned_fit(rounded: Fit, source: Source, room: int) -> Fit | None:
     """`rounded`, tuned; None where the clock leaves too little time for it to pay."""
     scale = rounded.solution.scale
     tokens = tuning_tokens(source, rounded.draft.prepared, scale)
-    if not tokens or not _tuning_pays(tokens, rounded.gap, rounded.draft.weights):
+    if not tokens or not _tuning_pays(source, tokens, rounded):
         return None
+    # where the wanted quality decided, it has decided the size
+    binding = rounded.solution.binding
+    room = room if binding else rounded.solution.size
     tuned = _tuned(rounded.draft, source, scale, tokens, room)
     found = refit(tuned, room=room, scale=scale)
-    solution = replace(found, probes=rounded.solution.probes + found.probes)
+    solution = replace(found, probes=rounded.solution.probes + found.probes, binding=binding)
     return Fit(tuned, solution, training_gap(tuned, found.packed, source))
 
 
 def _tuned(draft: Draft, source: Source, scale: float, tokens: int, room: int) -> Draft:
     """`draft` with targets and small tensors tuned on `tokens` tokens so that it about fills the room at `scale`."""
-    section = source.recipe.pack
+    section, share = source.recipe.pack, text_share(source, tokens)
+    if share < section.tune_text:
+        whole = len(source.data.train)
+        source.observer.note(
+            f"the training read its {whole:,} tokens {source.seen / whole:.1f} times: tuning only mends what rounding "
+            "broke, as with pack.tune_text = 0"
+        )
 
     def as_tuned(tuning: Tuning) -> Draft:
         return replace(draft, prepared=tuning.prepared, small=tuning.small)
@@ -217,7 +230,7 @@ def _tuned(draft: Draft, source: Source, scale: float, tokens: int, room: int) -
         count=source.count(tokens, batch_tokens=section.tune_batch_tokens),
         scale=scale,
         low_rank=section.low_rank,
-        text_share=text_share(source, tokens),
+        text_share=share,
         spare=spare,
         step=step,
     )

@@ -75,18 +75,12 @@ def tuning_tokens(source: Source, prepared: list[Prepared], scale: float) -> int
 
 
 def text_share(source: Source, tokens: int) -> float:
-    """Share of the text's own loss in what a tuning of `tokens` tokens minimises: the recipe's, or 0.
+    """Share of the text's own loss in what a tuning on `tokens` tokens minimises: the recipe's, or 0.
 
     Text that was read too often teaches what does not hold elsewhere, and training text cannot tell.
     """
-    share, whole = source.recipe.pack.tune_text, len(source.data.train)
-    if not share or source.seen + tokens <= _MOST_READINGS * whole:
-        return share
-    source.observer.note(
-        f"the training read its {whole:,} tokens {source.seen / whole:.1f} times: tuning only mends what rounding "
-        "broke, as with pack.tune_text = 0"
-    )
-    return 0.0
+    fresh = source.seen + tokens <= _MOST_READINGS * len(source.data.train)
+    return source.recipe.pack.tune_text if fresh else 0.0
 
 
 def reserve(source: Source) -> float:

@@ -79,6 +79,17 @@ def test_tuning_that_has_too_little_text_to_learn_from_is_left_out(trained):
     assert fit(draft_of(source), source, room=7_000).rounded_gap is None
 
 
+def test_where_the_text_still_teaches_a_roomy_pack_is_tuned_too(trained):
+    """Or more bytes would make a worse model."""
+    tuning = ("pack.tune_tokens=32768", "pack.tune_batch_tokens=512")
+    source = source_of(trained, *tuning)
+    found = fit(draft_of(source), source, room=1_000_000)
+    assert not found.solution.binding
+    assert found.tuned and found.gap < 0
+    untaught = source_of(trained, *tuning, "pack.tune_text=0")
+    assert fit(draft_of(untaught), untaught, room=1_000_000).rounded_gap is None
+
+
 def test_tuning_leaves_the_float_model_alone(trained):
     source = source_of(trained, "pack.tune_tokens=8192", "pack.tune_batch_tokens=512")
     before = {name: p.detach().clone() for name, p in source.model.named_parameters()}

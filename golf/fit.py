@@ -59,7 +59,8 @@ def fit(draft: Draft, source: Source, *, room: int) -> Fit:
     Plain integers come first, since they can be tuned. A trellis is asked where it may still be better.
     """
     section = source.recipe.pack
-    if section.quantizer == "trellis":
+    hurried = section.quantizer == "auto" and not source.allowance.fits("looks", "looks")
+    if section.quantizer == "trellis" or hurried:  # with one look alone, the better of two ways to round
         return _filled(_compared(draft, source, room), source, room)
     rounded = _compared(on_plain_integers(draft), source, room)
     pays = _tuning_pays(source, section.tune_tokens, rounded)
@@ -68,11 +69,12 @@ def fit(draft: Draft, source: Source, *, room: int) -> Fit:
         rounded = _filled(rounded, source, room)
     if pays and source.allowance.fits("looks"):
         tuned = _tuned_fit(rounded, source, room)
-    if section.quantizer == "auto" and (tuned is None or tuned.gap > _SHAPING * rounded.gap):
+    reach = min(rounded.gap, _SHAPING * rounded.gap)
+    if section.quantizer == "auto" and (tuned is None or tuned.gap > reach):
         rounded = _with_trellis(draft, rounded, source, room)
     if tuned is None:
         return rounded
-    best = min(tuned, rounded, key=lambda each: each.gap)
+    best = min(rounded, tuned, key=lambda each: each.gap)
     return replace(best, rounded_gap=rounded.gap)
 
 
@@ -116,20 +118,24 @@ def on_plain_integers(draft: Draft) -> Draft:
 
 
 def _compared(draft: Draft, source: Source, room: int) -> Fit:
-    """The better of two packs by rounding alone: with the factors that should pay, and with none.
-
-    They leave up to half a percent of the room, and their gaps are those to be expected of a full one.
-    """
+    """The better of two rough packs by rounding alone: with the factors that should pay, and with none."""
     found = _finest(draft, source, room)
     chosen = source.recipe.pack.low_rank == "auto" and any(found.solution.packed.ranks)
     if not chosen or not source.allowance.fits("looks", "looks"):
         return found
     plain = _finest(_with_ranks(draft, [0] * len(draft.prepared)), source, room)
-    return plain if plain.gap <= found.gap else found
+    return min(plain, found, key=lambda each: _expected_gap(each, room))
+
+
+def _expected_gap(found: Fit, room: int) -> float:
+    """The gap of `found` if it filled its room: a bit more for every weight divides it by four."""
+    if not found.solution.binding or found.gap <= 0:
+        return found.gap
+    return float(found.gap / 4 ** (8 * (room - found.solution.size) / found.draft.weights))
 
 
 def _finest(draft: Draft, source: Source, room: int) -> Fit:
-    """The finest pack by rounding alone, roughly."""
+    """The finest pack by rounding alone, but for half a percent of the room."""
     target = source.recipe.pack.target_gap
     least = max(p.least_scale() for p in draft.prepared)
     finest = max(finest_scale(draft.weights, target), least)
@@ -142,9 +148,6 @@ def _finest(draft: Draft, source: Source, room: int) -> Fit:
         finest = max(finest / 2, least)
         found = _solve(draft, room, finest, rough=True)
         gap = training_gap(draft, found.packed, source)
-    if found.binding and gap > 0:
-        # a bit more for every weight divides the gap by four
-        gap /= 4 ** (8 * (room - found.size) / draft.weights)
     return Fit(draft, found, gap)
 
 
@@ -153,13 +156,13 @@ def _filled(rough: Fit, source: Source, room: int) -> Fit:
     draft, best = rough.draft, rough.solution
     if not best.binding:
         return rough
-    for held, finer in ((False, 2), (True, 3)):
+    for held, finer in ((False, 2), (True, 6)):
         if is_full(best.size, room):
             break
         tried = _with_ranks(draft, best.packed.ranks) if held else draft
         again = _solve(tried, room, best.scale * _REFIT**finer)  # sizes jump: each start finds a step of its own
-        if again.binding and again.size > best.size:
-            draft, best = tried, replace(again, probes=best.probes + again.probes)
+        if again.size > best.size:
+            draft, best = tried, replace(again, probes=best.probes + again.probes, binding=True)
     if best is rough.solution or not source.allowance.fits("looks"):
         return replace(rough, draft=draft, solution=best)
     return Fit(draft, best, training_gap(draft, best.packed, source))
@@ -174,8 +177,9 @@ def _with_trellis(draft: Draft, rounded: Fit, source: Source, room: int) -> Fit:
     best = rounded
     if source.allowance.fits("looks"):
         trellis = _compared(draft, source, room)
-        # what no cap holds back has the wanted gap either way, and a trellis needs fewer bytes for it
-        if not trellis.solution.binding or trellis.gap <= rounded.gap:
+        # no cap holds back a gap that is small enough, for which a trellis needs fewer bytes
+        enough = max(_expected_gap(rounded, room), source.recipe.pack.target_gap)
+        if _expected_gap(trellis, room) <= (rounded.gap if trellis.solution.binding else enough):
             best = trellis
     return _filled(best, source, room)
 
@@ -208,8 +212,8 @@ def _tuned(draft: Draft, source: Source, scale: float, tokens: int, room: int) -
     if share < section.tune_text:
         whole = len(source.data.train)
         source.observer.note(
-            f"the training read its {whole:,} tokens {source.seen / whole:.1f} times: tuning only mends what rounding "
-            "broke, as with pack.tune_text = 0"
+            f"the {whole:,} tokens of training text are read {(source.seen + tokens) / whole:.1f} times, tuning "
+            "counted in: it only mends what rounding broke, as with pack.tune_text = 0"
         )
 
     def as_tuned(tuning: Tuning) -> Draft:

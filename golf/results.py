@@ -238,7 +238,7 @@ class PackResult:
     training_gap: float
     """loss of the packed model minus the float model's on training text, nats per token"""
     rounded_training_gap: float | None
-    """the same by rounding alone at this cap; None where nothing was tuned"""
+    """the same by the best rounding that was tried at this cap; None where nothing was tuned"""
     factors: list[FactorsEntry]
     rate: RateLedger
     probes: int

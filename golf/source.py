@@ -200,7 +200,8 @@ def load_source(
     model = _model(checkpoint.tensors, recipe, data.tokenizer.vocab_size, run).to(device)
     # weights that were imported come without their training's time
     trained = float(state.get("elapsed", 0.0)) or None
-    seen = state["step"] * recipe.train.batch_tokens
+    # nor without its tokens: their recipe only says what a training would read
+    seen = state["step"] * recipe.train.batch_tokens if trained else 0
     return Source(recipe, model, data, device, observer, partial(stop.raise_if_stopped, _STOPPED), trained, seen)
 
 

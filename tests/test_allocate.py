@@ -29,6 +29,19 @@ def test_the_cap_is_met_and_nearly_filled(total, share):
     assert sizes(total)(found.scale) == (found.size, found.packed)
 
 
+@settings(deadline=None)
+@given(st.integers(10_000, 10**7), st.floats(0.05, 0.95))
+def test_a_rough_pack_fits_too_leaves_half_a_percent_at_most_and_takes_fewer_probes(total, share):
+    room = 200 + math.ceil(total * share)
+    rough = solve(sizes(total), room=room, finest=1.0, weights=total, rough=True)
+    assert isinstance(rough, Solution)
+    assert room - max(16, 0.005 * room) <= rough.size <= room
+    assert sizes(total)(rough.scale) == (rough.size, rough.packed)
+    full = solve(sizes(total), room=room, finest=1.0, weights=total)
+    assert isinstance(full, Solution)
+    assert rough.probes <= full.probes
+
+
 def test_a_roomy_cap_stops_at_the_finest_step():
     found = solve(sizes(10_000), room=10**9, finest=1.0, weights=10**6)
     assert isinstance(found, Solution)

@@ -477,7 +477,7 @@ def test_dry_run_writes_nothing(workspace):
     assert plan["seconds"] > 0
     assert "optimizer" in golf("train", "--dry-run", cwd=workspace).stdout
     missing = golf("train", "--dry-run", "--set", "data.path=no/such", cwd=workspace)
-    assert f"note: data.path = no/such does not exist in {workspace}" in missing.stderr
+    assert "note: data.path = no/such does not exist" in missing.stderr
 
 
 def test_a_recipe_with_three_mistakes_lists_all_three(workspace):

@@ -58,6 +58,7 @@ def test_the_rate_ledger_adds_up_to_the_matrices_bytes(trained):
     rate = result["rate"]
     assert rate["ideal"] + rate["coder"] + rate["side"] == pytest.approx(result["bits_per_weight"], abs=0.2)
     assert rate["coder"] >= 0
+    assert result["rounded_training_gap"] is not None
     if result["training_gap"] < result["rounded_training_gap"] and result["training_gap"] <= 0:
         assert rate["limit"] is rate["shaping"] is None
     else:

@@ -74,6 +74,36 @@ def test_without_tuning_a_trellis_is_taken_unless_plain_rounding_is_asked_for(tr
     assert states["uniform"] == {0}
 
 
+@pytest.mark.parametrize(("tuned_share", "asked"), [(0.5, False), (0.8, True)])
+def test_a_trellis_is_asked_only_where_it_may_still_win(trained, monkeypatch, tuned_share, asked):
+    """Half of plain rounding's gap is out of its reach, four fifths are not."""
+    source = source_of(trained, "pack.low_rank=off", "pack.quantizer=auto", "pack.tune_batch_tokens=512")
+    draft, trellises = draft_of(source), []
+
+    def look(looked, _packed, _source):
+        matrices = looked.prepared
+        trellises.append(bool(matrices[0].states))
+        return tuned_share if matrices[0].tuned else 0.9 if matrices[0].states else 1.0
+
+    monkeypatch.setattr("golf.fit.training_gap", look)
+    found = fit(draft, source, room=6_000)
+    assert found.tuned
+    assert any(trellises) == asked
+
+
+def test_a_trellis_that_is_better_than_what_was_tuned_is_taken(trained, monkeypatch):
+    source = source_of(trained, "pack.low_rank=off", "pack.quantizer=auto", "pack.tune_batch_tokens=512")
+    draft = draft_of(source)
+    gaps = {(False, False): 1.0, (False, True): 0.95, (True, False): 0.8}
+    monkeypatch.setattr(
+        "golf.fit.training_gap", lambda d, *_: gaps[bool(d.prepared[0].states), d.prepared[0].tuned is not None]
+    )
+    found = fit(draft, source, room=6_000)
+    assert not found.tuned
+    assert (found.gap, found.rounded_gap) == (0.8, 0.8)
+    assert found.solution.packed.coded[0].states == STATES
+
+
 def test_tuning_that_has_too_little_text_to_learn_from_is_left_out(trained):
     source = source_of(trained, "pack.tune_tokens=64")
     assert fit(draft_of(source), source, room=7_000).rounded_gap is None

@@ -59,7 +59,7 @@ def test_text_that_was_read_too_often_teaches_nothing_more(trained):
     _tuned(draft, source, 0.001, 512, 10_000)
     assert notes == []
     _tuned(draft, worn, 0.001, 512, 10_000)
-    assert f"read its {whole:,} tokens 4.0 times" in notes[0]
+    assert f"the {whole:,} tokens of training text are read 4." in notes[0]
 
 
 class _Symbols:

@@ -80,9 +80,11 @@ def _dry_run(recipe: Recipe, device: str, as_json: bool) -> None:
     from golf.report import plan_tables
     from golf.results import to_json
 
-    for key, path in (("data.path", recipe.data.path), ("tokenizer.path", recipe.tokenizer.path)):
+    data, tokenizer = recipe.data, recipe.tokenizer
+    named = {"data.path": data.path, "data.val_path": data.val_path, "tokenizer.path": tokenizer.path}
+    for key, path in named.items():
         if path is not None and not Path(path).exists():
-            note(f"{key} = {path} does not exist in {Path.cwd()}; it must before training")
+            note(f"{key} = {path} does not exist, seen from where golf runs; it must before training")
     planned = plan(recipe, device=resolve_device(device))
     if as_json:
         show_json(to_json(planned))

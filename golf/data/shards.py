@@ -59,7 +59,7 @@ def shard_length(path: Path) -> int:
         with path.open("rb") as stream:
             return _read_length(path, stream)
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist in {Path.cwd()}; check data.path") from None
+        raise DataError(f"{path} does not exist, seen from where golf runs; check data.path") from None
     except OSError as error:
         raise EnvironmentFailure(f"cannot read {path}: {error.strerror or error}") from error
 

@@ -72,9 +72,11 @@ def make_shards(
             writer.close()
             if not totals[split].documents:
                 every = sum(each.documents for each in totals.values())
+                advice = "a larger" if split == "val" else "a smaller"
+                likely = f", as {10 / every:.2g}" if split == "val" and val_fraction < 10 / every < 0.5 else ""
                 raise DataError(
-                    f"none of {every:,} documents falls into the {split} split at a share of {val_fraction:g}; try "
-                    f"--val-fraction {min(0.5, max(0.01, 10 / max(every, 1))):.2g}"
+                    f"no document of {every:,} falls into the {split} split at a share of {val_fraction:g}; "
+                    f"take {advice} --val-fraction{likely}, or more documents"
                 )
     except BaseException:
         for writer in writers.values():

@@ -35,7 +35,7 @@ def read_documents(path: Path, *, text_field: str) -> Iterator[Document]:
     path, no text, text that is not UTF-8, or a bad record, and ImportError without pyarrow.
     """
     if not path.exists():
-        raise DataError(f"{path} does not exist in {Path.cwd()}; check data.path and data.val_path")
+        raise DataError(f"{path} does not exist, seen from where golf runs; check data.path and data.val_path")
     found = False
     for document in _explained(_folder if path.is_dir() else _file, path, text_field):
         found = True

@@ -120,7 +120,7 @@ def _without_seed(recipe: Recipe) -> Recipe:
 def _refuse_over_cap(seed: _Seed, code: int) -> None:
     cap, size = seed.artifact.manifest.budget.cap, seed.artifact.size
     if size + code > cap:
-        # a script that leaves no model any room asks for a larger cap: that of today's model and the script
+        # a script that takes most of the cap asks for a larger one: that of today's model and the script
         wanted = cap if code < cap / 2 else size + code
         raise ClaimError(
             f"{seed.run.artifact} ({size:,} bytes) and the script ({code:,}) are {size + code - cap:,} bytes over the "

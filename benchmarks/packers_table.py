@@ -2,9 +2,10 @@
 
     python -m benchmarks.packers_table FILE... [--plot FILE]
 
-Checkpoints whose names differ in their last digits alone are seeds of one training. `bytes at equal gap` are golf's, on
-the line between its measured points (logarithm of the gap against bytes), over the reference's. `above the limit` are
-bits a weight of the whole file above the rate-distortion limit at the gap that was measured: rounding alone, and golf.
+Checkpoints whose names differ in their last digits alone are seeds of one training; ratios are means of the seeds' own,
+± their standard error. `bytes at equal gap` are golf's, on the line between its measured points (logarithm of the gap
+against bytes), over the reference's. `above the limit` are bits a weight of the whole file above the rate-distortion
+limit at the gap that was measured: rounding alone, and golf.
 """
 
 from __future__ import annotations
@@ -58,37 +59,42 @@ def above_limit(rows: list[Row], row: Row) -> float | None:
     return None
 
 
-def line(seeds: list[list[Row]], rate: float) -> dict[str, float | None]:
-    """Means over seeds at one rate."""
+def line(seeds: list[list[Row]], rate: float) -> dict[str, list[float]]:
+    """What each seed says at one rate: gaps, ratios of gaps, bits."""
     found: dict[str, list[float]] = {}
+
+    def add(key: str, value: float | None) -> None:
+        if value is not None:
+            found.setdefault(key, []).append(value)
+
     for rows in seeds:
         golf, plain = at(rows, "golf", rate), at(rows, "golf, rounding alone", rate)
-        brotli = at(rows, "GPTQ int6 + brotli", rate)
-        zpaq = next((r for r in rows if "ZPAQ" in r["method"] and brotli and r["gap"] == brotli["gap"]), None)
         if golf is None or plain is None:
             continue
-        found.setdefault("rounding", []).append(plain["gap"])
-        found.setdefault("golf", []).append(golf["gap"])
-        for key, row in (("rounding above", plain), ("golf above", golf)):
-            if (above := above_limit(rows, row)) is not None:
-                found.setdefault(key, []).append(above)
-        if brotli is not None:
-            found.setdefault("gptq", []).append(brotli["gap"])
-            if (size := bytes_at_gap(rows, brotli["gap"])) is not None:
-                found.setdefault("bytes at equal gap", []).append(size / brotli["bytes"])
-        if zpaq is not None and (same := equal_bytes(rows, zpaq)) is not None:
-            found.setdefault("golf at ZPAQ's bytes", []).append(same["gap"])
-    means: dict[str, float | None] = {key: statistics.fmean(values) for key, values in found.items()}
-    means["seeds"] = len(found.get("golf", []))
-    return means
+        add("rounding", plain["gap"])
+        add("golf", golf["gap"])
+        add("golf / rounding", golf["gap"] / plain["gap"])
+        add("rounding above", above_limit(rows, plain))
+        add("golf above", above_limit(rows, golf))
+        brotli = at(rows, "GPTQ int6 + brotli", rate)
+        if brotli is None:
+            continue
+        add("GPTQ", brotli["gap"])
+        add("golf / GPTQ", golf["gap"] / brotli["gap"])
+        size = bytes_at_gap(rows, brotli["gap"])
+        add("bytes", None if size is None else size / brotli["bytes"])
+        zpaq = next((r for r in rows if "ZPAQ" in r["method"] and r["gap"] == brotli["gap"]), None)
+        same = None if zpaq is None else equal_bytes(rows, zpaq)
+        add("golf / ZPAQ", None if same is None else same["gap"] / brotli["gap"])
+    return found
 
 
-def _show(value: float | None, digits: int = 4) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _over(a: float | None, b: float | None) -> str:
-    return "-" if a is None or b is None else f"{a / b:.2f}"
+def _mean(values: list[float] | None, digits: int) -> str:
+    """The mean, with its standard error where there are several."""
+    if not values:
+        return "-"
+    error = f" ± {statistics.stdev(values) / math.sqrt(len(values)):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.{digits}f}{error}"
 
 
 def table(rows: list[Row]) -> list[str]:
@@ -102,13 +108,11 @@ def table(rows: list[Row]) -> list[str]:
         own = [r for r in rows if family(r["checkpoint"]) == name]
         seeds = [[r for r in own if r["checkpoint"] == seed] for seed in sorted({r["checkpoint"] for r in own})]
         for rate in rates(own):
-            m = line(seeds, rate)
-            gptq, golf, plain = m.get("gptq"), m.get("golf"), m.get("rounding")
-            cells = (
-                name, str(rate), str(m["seeds"]), _show(gptq), _show(plain), _show(golf), _over(golf, gptq),
-                _over(m.get("golf at ZPAQ's bytes"), gptq), _show(m.get("bytes at equal gap"), 2), _over(golf, plain),
-                f"{_show(m.get('rounding above'), 2)}, {_show(m.get('golf above'), 2)}",
-            )  # fmt: skip
+            found = line(seeds, rate)
+            gaps = [_mean(found.get(key), 4).partition(" ")[0] for key in ("GPTQ", "rounding", "golf")]
+            ratios = [_mean(found.get(k), 2) for k in ("golf / GPTQ", "golf / ZPAQ", "bytes", "golf / rounding")]
+            above = ", ".join(_mean(found.get(key), 2).partition(" ")[0] for key in ("rounding above", "golf above"))
+            cells = (name, str(rate), str(len(found.get("golf", []))), *gaps, *ratios, above)
             lines.append("| " + " | ".join(cells) + " |")
     return lines
 

@@ -77,24 +77,25 @@ def prepare_dataset(
             workers=workers,
             step=step,
         )
-    splits = {
-        split: SplitEntry(
-            files=len(made.files[split]),
-            documents=counted.documents,
-            tokens=counted.tokens,
-            text_bytes=counted.text_bytes,
-            counted_bytes=counted.counted_bytes,
-            changed_documents=counted.changed_documents,
-        )
-        for split, counted in made.accounting.items()
-    }
     return PreparedDataset(
         folder=out,
         tokenizer=chosen.kind,
         vocab_size=chosen.vocab_size,
-        splits={str(split): entry for split, entry in splits.items()},
+        splits={str(split): _entry(len(made.files[split]), counted) for split, counted in made.accounting.items()},
         seconds=round(time.monotonic() - began, 3),
         encode_seconds=round(time.monotonic() - encoding, 3),
+    )
+
+
+def _entry(files: int, counted: Accounting) -> SplitEntry:
+    """What a split of so many files holds."""
+    return SplitEntry(
+        files=files,
+        documents=counted.documents,
+        tokens=counted.tokens,
+        text_bytes=counted.text_bytes,
+        counted_bytes=counted.counted_bytes,
+        changed_documents=counted.changed_documents,
     )
 
 

@@ -208,8 +208,8 @@ def _tuned_fit(rounded: Fit, source: Source, room: int) -> Fit | None:
 
 def _tuned(draft: Draft, source: Source, scale: float, tokens: int, room: int) -> Draft:
     """`draft` with targets and small tensors tuned on `tokens` tokens so that it about fills the room at `scale`."""
-    section, share = source.recipe.pack, text_share(source, tokens)
-    if share < section.tune_text:
+    section, text = source.recipe.pack, text_share(source, tokens)
+    if text < section.tune_text:
         whole = len(source.data.train)
         source.observer.note(
             f"the {whole:,} tokens of training text are read {(source.seen + tokens) / whole:.1f} times, tuning "
@@ -234,7 +234,7 @@ def _tuned(draft: Draft, source: Source, scale: float, tokens: int, room: int) -
         count=source.count(tokens, batch_tokens=section.tune_batch_tokens),
         scale=scale,
         low_rank=section.low_rank,
-        text_share=share,
+        text_share=text,
         spare=spare,
         step=step,
     )

@@ -26,6 +26,10 @@ _LEAST_SIGNAL = 0.0006
 # What the text's own loss counts as beside such a gap: half of it won .04 to .09 on .6 M and 3 M parameters, whatever
 # the gap. More weights than this admits need minutes on a CPU, which are worth more in training.
 _LESSON = 0.02
+# From so many bits a weight on a trellis is better than plain integers at any size (2 to 4 bits, .6 M to 17 M weights).
+_TRELLIS_BITS = 2.0
+# So many times below the gap from which on tuning pays: a predicted gap can be half of what is measured.
+_CLEARLY = 2.0
 # Around the step that was tuned for, the tuned pack is solved for within this ratio, then further.
 _REFIT = 0.95
 # A tuned pack that leaves no more than this share of its room stays as it was tuned; tuning aims at half of it.
@@ -56,22 +60,23 @@ class Fit:
 def fit(draft: Draft, source: Source, *, room: int) -> Fit:
     """The best pack of `draft` within `room` bytes that still pays; CapError with the smallest reachable size.
 
-    Plain integers come first, since they can be tuned. A trellis is asked where it may still be better.
+    Plain integers come first, since they can be tuned. A trellis is asked where it may still be better, and alone where
+    they would not be tuned.
     """
     section = source.recipe.pack
-    hurried = section.quantizer == "auto" and not source.allowance.fits("looks", "looks")
-    if section.quantizer == "trellis" or hurried:  # with one look alone, the better of two ways to round
+    if section.quantizer == "trellis" or (section.quantizer == "auto" and _trellis_alone(draft, source, room)):
         return _filled(_compared(draft, source, room), source, room)
     rounded = _compared(on_plain_integers(draft), source, room)
     pays = _tuning_pays(source, section.tune_tokens, rounded)
-    tuned = None
-    if pays or section.quantizer == "uniform":
+    tuned, filled = None, pays or section.quantizer == "uniform"
+    if filled:
         rounded = _filled(rounded, source, room)
     if pays and source.allowance.fits("looks"):
         tuned = _tuned_fit(rounded, source, room)
     reach = min(rounded.gap, _SHAPING * rounded.gap)
     if section.quantizer == "auto" and (tuned is None or tuned.gap > reach):
-        rounded = _with_trellis(draft, rounded, source, room)
+        better = _with_trellis(draft, rounded, source, room)
+        rounded = rounded if filled and better is rounded else _filled(better, source, room)
     if tuned is None:
         return rounded
     best = min(rounded, tuned, key=lambda each: each.gap)
@@ -137,7 +142,7 @@ def _expected_gap(found: Fit, room: int) -> float:
 def _finest(draft: Draft, source: Source, room: int) -> Fit:
     """The finest pack by rounding alone, but for half a percent of the room."""
     target = source.recipe.pack.target_gap
-    least = max(p.least_scale() for p in draft.prepared)
+    least = _least_scale(draft)
     finest = max(finest_scale(draft.weights, target), least)
     found = _solve(draft, room, finest, rough=True)
     gap = training_gap(draft, found.packed, source)
@@ -149,6 +154,11 @@ def _finest(draft: Draft, source: Source, room: int) -> Fit:
         found = _solve(draft, room, finest, rough=True)
         gap = training_gap(draft, found.packed, source)
     return Fit(draft, found, gap)
+
+
+def _least_scale(draft: Draft) -> float:
+    """The step below which a symbol of some matrix could overflow."""
+    return max(p.least_scale() for p in draft.prepared)
 
 
 def _filled(rough: Fit, source: Source, room: int) -> Fit:
@@ -173,22 +183,46 @@ def _with_ranks(draft: Draft, ranks: Iterable[int]) -> Draft:
 
 
 def _with_trellis(draft: Draft, rounded: Fit, source: Source, room: int) -> Fit:
-    """The better of `rounded` and the same along a trellis, filled; `rounded` where the clock allows no more looks."""
-    best = rounded
+    """The better of `rounded` and a rough pack along a trellis; `rounded` where the clock allows no more looks."""
     if source.allowance.fits("looks"):
         trellis = _compared(draft, source, room)
         # no cap holds back a gap that is small enough, for which a trellis needs fewer bytes
         enough = max(_expected_gap(rounded, room), source.recipe.pack.target_gap)
         if _expected_gap(trellis, room) <= (rounded.gap if trellis.solution.binding else enough):
-            best = trellis
-    return _filled(best, source, room)
+            return trellis
+    return rounded
+
+
+def _trellis_alone(draft: Draft, source: Source, room: int) -> bool:
+    """Whether plain integers need not be tried: one look is all there is time for, or nothing will be tuned.
+
+    Nothing is at many bits a weight where plain integers at a step whose gap is clearly too small for tuning fit.
+    """
+    if not source.allowance.fits("looks", "looks"):
+        return True
+    least = _least_gap(source, source.recipe.pack.tune_tokens, draft.weights)
+    if least <= 0 or 8 * room < _TRELLIS_BITS * draft.weights:
+        return False
+    if math.isinf(least):
+        return True
+    scale = max(finest_scale(draft.weights, least / _CLEARLY), _least_scale(draft))
+    return on_plain_integers(draft).build(scale)[0] <= room
+
+
+def _least_gap(source: Source, tokens: int, weights: int) -> float:
+    """The gap (nats per token) from which on tuning pays; endless without tokens, 0 or less where it always does.
+
+    So few tokens must tell so many weights what a gap is made of, or what the text holds.
+    """
+    if tokens <= 0:
+        return math.inf
+    return _LEAST_SIGNAL * weights / tokens - _LESSON * text_share(source, tokens)
 
 
 def _tuning_pays(source: Source, tokens: int, rounded: Fit) -> bool:
-    """Whether so few tokens can tell so many weights what a gap (nats per token) is made of, or what the text holds."""
+    """Whether `tokens` tokens of tuning gain more than chance."""
     gap = rounded.gap if rounded.solution.binding else 0.0  # without a cap that binds, it is as small as wanted
-    lesson = gap + _LESSON * text_share(source, tokens)
-    return tokens > 0 and tokens * lesson >= _LEAST_SIGNAL * rounded.draft.weights
+    return gap >= _least_gap(source, tokens, rounded.draft.weights)
 
 
 def _tuned_fit(rounded: Fit, source: Source, room: int) -> Fit | None:

@@ -19,14 +19,11 @@ from golf.compress.codec import Prepared
 from golf.compress.tune import tune
 from golf.errors import UsageError
 from golf.parallel import in_order
+from golf.recipe import Pack
 from golf.source import CALIBRATION_BATCH, LOOK_BATCH, LOOK_TOKENS, TUNING, Source
 
 # Timed once, a calibration on a busy machine took up to 1.2 times as long the next time (two cores, quickstart).
 MARGIN = 1.25
-# Looks of a pack whose cap binds: plainly and along a trellis, each with factors and without, and filled; and tuned.
-_LOOKS = 7
-# Those of them behind tuning.
-_LOOKS_BEHIND = 4
 # Text that is read up to four times teaches nearly as much as fresh text (arXiv:2305.16264).
 _MOST_READINGS = 4
 # Batches of a trial: the first warms up, and each one's time ends where the next is asked for.
@@ -69,7 +66,7 @@ def tuning_tokens(source: Source, prepared: list[Prepared], scale: float) -> int
     if not allowance.limited:
         return section.tune_tokens
     allowance.expected["tuning"] = each = MARGIN * tuning_seconds(source, prepared, scale)
-    left = allowance.left - _LOOKS_BEHIND * allowance.expected["looks"]
+    left = allowance.left - looks_of(section, behind_tuning=True) * allowance.expected["looks"]
     tokens = _in_time(source, section.tune_tokens, section.tune_batch_tokens, each=each, left=left)
     return _noted(source, "tune_tokens", section.tune_tokens, tokens)
 
@@ -83,6 +80,16 @@ def text_share(source: Source, tokens: int) -> float:
     return source.recipe.pack.tune_text if fresh else 0.0
 
 
+def looks_of(section: Pack, *, behind_tuning: bool = False) -> int:
+    """Looks at training text of a pack whose cap binds, or those of them that follow its tuning.
+
+    Each way to round takes one with factors, one without, and one when it is filled; what was tuned takes one.
+    """
+    of_a_way = 3 if section.low_rank == "auto" else 2
+    behind = (section.tune_tokens > 0 and section.quantizer != "trellis") + of_a_way * (section.quantizer == "auto")
+    return behind if behind_tuning else of_a_way + behind
+
+
 def reserve(source: Source) -> float:
     """Seconds of train.max_seconds that a training of `source` leaves to its pack, whose speed is that of any weights.
 
@@ -91,7 +98,7 @@ def reserve(source: Source) -> float:
     pack, seconds = source.recipe.pack, source.recipe.train.max_seconds or 0.0
     uses = [
         (source.count(pack.calibration_tokens, batch_tokens=CALIBRATION_BATCH), calibration_seconds(source)),
-        (_LOOKS, look_seconds(source)),
+        (looks_of(pack), look_seconds(source)),
     ]
     if pack.tune_tokens and pack.quantizer != "trellis":
         # the factors' spectra take long and tuning's speed hardly depends on factors

@@ -15,7 +15,7 @@ from golf.fit import fit, training_gap
 from golf.interrupt import listening
 from golf.loglines import parse_log
 from golf.observer import Observer
-from golf.pace import MARGIN, calibration_tokens, on_the_clock, reserve, tuning_seconds, tuning_tokens
+from golf.pace import MARGIN, calibration_tokens, looks_of, on_the_clock, reserve, tuning_seconds, tuning_tokens
 from golf.pack import make_draft
 from golf.runs import Run
 from golf.source import CALIBRATION, load_source
@@ -65,7 +65,8 @@ def test_with_time_enough_everything_is_read(clocked, paces):
 
 def test_with_less_time_less_is_read_and_said(clocked, paces):
     """Nine and a half seconds: eight batches and a look, or five and the four looks that follow tuning."""
-    source = on_the_clock(clocked(590.5, calibration_tokens=65_536, tune_tokens=32_768, tune_batch_tokens=512))
+    pack = {"calibration_tokens": 65_536, "tune_tokens": 32_768, "tune_batch_tokens": 512, "quantizer": "auto"}
+    source = on_the_clock(clocked(590.5, **pack))
     assert calibration_tokens(source) == 8 * 4096
     assert tuning_tokens(source, [], 1.0) == 5 * 512
     assert "pack.calibration_tokens = 65,536 is cut to 32,768: the training left 9.5 s" in clocked.notes[0]
@@ -97,9 +98,30 @@ def test_finding_out_how_long_it_takes_reads_no_training_text(clocked):
 
 
 def test_a_reserve_counts_every_batch_and_look(clocked, paces):
-    source = clocked(0.0, calibration_tokens=5 * 4096, tune_tokens=7 * 512, tune_batch_tokens=512)
-    assert reserve(source) == pytest.approx(5 + 7 + 7)
-    assert reserve(clocked(0.0, calibration_tokens=4096, tune_tokens=0)) == pytest.approx(1 + 7)
+    """Both ways to round, with factors and without and filled; what was tuned."""
+    tuned = {"tune_tokens": 7 * 512, "tune_batch_tokens": 512, "low_rank": "auto"}
+    assert reserve(clocked(0.0, calibration_tokens=5 * 4096, quantizer="auto", **tuned)) == pytest.approx(5 + 7 + 7)
+    assert reserve(clocked(0.0, calibration_tokens=4096, quantizer="uniform", **tuned)) == pytest.approx(1 + 7 + 4)
+    assert reserve(clocked(0.0, calibration_tokens=4096, quantizer="trellis", **tuned)) == pytest.approx(1 + 3)
+    untuned = {"tune_tokens": 0, "low_rank": "off", "quantizer": "auto"}
+    assert reserve(clocked(0.0, calibration_tokens=4096, **untuned)) == pytest.approx(1 + 4)
+
+
+@pytest.mark.parametrize("quantizer", ["auto", "uniform", "trellis"])
+@pytest.mark.parametrize("low_rank", ["auto", "off"])
+@pytest.mark.parametrize("tokens", [0, 2048])
+def test_a_pack_whose_cap_binds_looks_no_more_often_than_is_reserved(
+    clocked, eager, monkeypatch, quantizer, low_rank, tokens
+):
+    tuning = {"tune_tokens": tokens, "tune_batch_tokens": 512}
+    source = clocked(0.0, quantizer=quantizer, low_rank=low_rank, target_gap=1e-9, **tuning)
+    looks, tuned = [], []
+    monkeypatch.setattr("golf.fit.training_gap", lambda *given: looks.append(len(tuned)) or training_gap(*given))
+    monkeypatch.setattr("golf.fit.tuning_tokens", lambda *given: tuned.append(1) or tokens)
+    draft = make_draft(source, source.prepared(), source.score(source.model))
+    assert fit(draft, source, room=6_500).solution.binding
+    assert len(looks) <= looks_of(source.recipe.pack)
+    assert sum(looks) <= looks_of(source.recipe.pack, behind_tuning=True)
 
 
 def test_reading_stops_where_the_next_batch_would_end_too_late(clocked):

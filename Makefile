@@ -14,7 +14,7 @@ demo: $(VENV)/installed
 	@ls -l $(RUN)/artifact.bin
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest golf tests
+	$(BIN)/python -m pytest golf tests -n 2 --dist loadfile  # a file's tests share what its fixtures made
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

@@ -26,10 +26,9 @@ _LEAST_SIGNAL = 0.0006
 # What the text's own loss counts as beside such a gap: half of it won .04 to .09 on .6 M and 3 M parameters, whatever
 # the gap. More weights than this admits need minutes on a CPU, which are worth more in training.
 _LESSON = 0.02
-# From so many bits a weight on a trellis is better than plain integers at any size (2 to 4 bits, .6 M to 17 M weights).
+# From so many bits a weight on a trellis is never worse than plain integers by more than chance, .001 nats per token
+# (3 M and 17 M weights at 2 to 3.5 bits, docs/log.md).
 _TRELLIS_BITS = 2.0
-# So many times below the gap from which on tuning pays: a predicted gap can be half of what is measured.
-_CLEARLY = 2.0
 # Around the step that was tuned for, the tuned pack is solved for within this ratio, then further.
 _REFIT = 0.95
 # A tuned pack that leaves no more than this share of its room stays as it was tuned; tuning aims at half of it.
@@ -60,12 +59,17 @@ class Fit:
 def fit(draft: Draft, source: Source, *, room: int) -> Fit:
     """The best pack of `draft` within `room` bytes that still pays; CapError with the smallest reachable size.
 
-    Plain integers come first, since they can be tuned. A trellis is asked where it may still be better, and alone where
-    they would not be tuned.
+    Plain integers come first, since they can be tuned, and a trellis is asked where it may still be better; a trellis
+    comes first, and alone, where it is no worse and too little text would be left to tune with.
     """
-    section = source.recipe.pack
-    if section.quantizer == "trellis" or (section.quantizer == "auto" and _trellis_alone(draft, source, room)):
+    section, trellis = source.recipe.pack, None
+    hurried = section.quantizer == "auto" and not source.allowance.fits("looks", "looks")
+    if section.quantizer == "trellis" or hurried:  # with one look alone, the better of two ways to round
         return _filled(_compared(draft, source, room), source, room)
+    if section.quantizer == "auto" and _seems_beyond_tuning(draft, source, room):
+        trellis = _compared(draft, source, room)
+        if trellis.gap < _SHAPING * _least_gap(source, section.tune_tokens, draft.weights):
+            return _filled(trellis, source, room)
     rounded = _compared(on_plain_integers(draft), source, room)
     pays = _tuning_pays(source, section.tune_tokens, rounded)
     tuned, filled = None, pays or section.quantizer == "uniform"
@@ -75,7 +79,7 @@ def fit(draft: Draft, source: Source, *, room: int) -> Fit:
         tuned = _tuned_fit(rounded, source, room)
     reach = min(rounded.gap, _SHAPING * rounded.gap)
     if section.quantizer == "auto" and (tuned is None or tuned.gap > reach):
-        better = _with_trellis(draft, rounded, source, room)
+        better = _with_trellis(draft, rounded, trellis, source, room)
         rounded = rounded if filled and better is rounded else _filled(better, source, room)
     if tuned is None:
         return rounded
@@ -182,30 +186,32 @@ def _with_ranks(draft: Draft, ranks: Iterable[int]) -> Draft:
     return replace(draft, prepared=[replace(p, rank=rank) for p, rank in zip(draft.prepared, ranks, strict=True)])
 
 
-def _with_trellis(draft: Draft, rounded: Fit, source: Source, room: int) -> Fit:
-    """The better of `rounded` and a rough pack along a trellis; `rounded` where the clock allows no more looks."""
-    if source.allowance.fits("looks"):
-        trellis = _compared(draft, source, room)
-        # no cap holds back a gap that is small enough, for which a trellis needs fewer bytes
-        enough = max(_expected_gap(rounded, room), source.recipe.pack.target_gap)
-        if _expected_gap(trellis, room) <= (rounded.gap if trellis.solution.binding else enough):
-            return trellis
-    return rounded
+def _with_trellis(draft: Draft, rounded: Fit, trellis: Fit | None, source: Source, room: int) -> Fit:
+    """The better of `rounded` and a rough pack along a trellis, which may be known.
 
-
-def _trellis_alone(draft: Draft, source: Source, room: int) -> bool:
-    """Whether plain integers need not be tried: one look is all there is time for, or nothing will be tuned.
-
-    Nothing is at many bits a weight where plain integers at a step whose gap is clearly too small for tuning fit.
+    `rounded` where the clock allows no more looks.
     """
-    if not source.allowance.fits("looks", "looks"):
-        return True
-    least = _least_gap(source, source.recipe.pack.tune_tokens, draft.weights)
-    if least <= 0 or 8 * room < _TRELLIS_BITS * draft.weights:
+    if trellis is None and source.allowance.fits("looks"):
+        trellis = _compared(draft, source, room)
+    if trellis is None:
+        return rounded
+    # no cap holds back a gap that is small enough, for which a trellis needs fewer bytes
+    enough = max(_expected_gap(rounded, room), source.recipe.pack.target_gap)
+    wins = _expected_gap(trellis, room) <= (rounded.gap if trellis.solution.binding else enough)
+    return trellis if wins else rounded
+
+
+def _seems_beyond_tuning(draft: Draft, source: Source, room: int) -> bool:
+    """Whether a trellis is as good as plain integers at so many bits, and these are predicted not to be tuned.
+
+    They are not where a step fits at whose predicted gap tuning only begins to pay.
+    """
+    section = source.recipe.pack
+    least = _least_gap(source, section.tune_tokens, draft.weights)
+    few = 8 * room < _TRELLIS_BITS * draft.weights
+    if few or section.low_rank == "only" or not 0 < least < math.inf:
         return False
-    if math.isinf(least):
-        return True
-    scale = max(finest_scale(draft.weights, least / _CLEARLY), _least_scale(draft))
+    scale = max(finest_scale(draft.weights, least), _least_scale(draft))
     return on_plain_integers(draft).build(scale)[0] <= room
 
 

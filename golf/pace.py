@@ -83,11 +83,13 @@ def text_share(source: Source, tokens: int) -> float:
 def looks_of(section: Pack, *, behind_tuning: bool = False) -> int:
     """Looks at training text of a pack whose cap binds, or those of them that follow its tuning.
 
-    Each way to round takes one with factors, one without, and one when it is filled; what was tuned takes one.
+    Each way to round takes one with factors and one without; what was chosen takes one when it is filled. Plain
+    integers that are tuned are filled before, and take one behind it.
     """
-    of_a_way = 3 if section.low_rank == "auto" else 2
-    behind = (section.tune_tokens > 0 and section.quantizer != "trellis") + of_a_way * (section.quantizer == "auto")
-    return behind if behind_tuning else of_a_way + behind
+    compared = 2 if section.low_rank == "auto" else 1
+    ways = 2 if section.quantizer == "auto" else 1
+    tuned = section.tune_tokens > 0 and section.quantizer != "trellis"
+    return ways * (compared + tuned) + 1 - behind_tuning * (compared + 1)
 
 
 def reserve(source: Source) -> float:

@@ -5,7 +5,11 @@ import signal
 import pytest
 import torch
 from cli import golf
+from hypothesis import settings
 
+# An example may take long on a busy machine.
+settings.register_profile("golf", deadline=None)
+settings.load_profile("golf")
 torch.set_num_threads(1)
 # Whoever started the tests may ignore SIGINT, as shells do for jobs in the background; the tests' processes hear it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.compress.allocate import Solution, finest_scale, solve
@@ -17,7 +17,6 @@ def sizes(total, floor=200):
     return build
 
 
-@settings(deadline=None)
 @given(st.integers(1000, 10**7), st.floats(0.01, 0.99))
 def test_the_cap_is_met_and_nearly_filled(total, share):
     room = 200 + math.ceil(total * share)
@@ -29,7 +28,6 @@ def test_the_cap_is_met_and_nearly_filled(total, share):
     assert sizes(total)(found.scale) == (found.size, found.packed)
 
 
-@settings(deadline=None)
 @given(st.integers(10_000, 10**7), st.floats(0.05, 0.95))
 def test_a_rough_pack_fits_too_leaves_half_a_percent_at_most_and_takes_fewer_probes(total, share):
     room = 200 + math.ceil(total * share)

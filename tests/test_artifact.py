@@ -65,7 +65,7 @@ def test_assembling_what_was_parsed_gives_the_same_bytes():
     assert assemble(artifact.manifest, artifact.payloads()) == artifact.content
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     recipe=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), JSON, max_size=3),
     contents=st.lists(st.binary(max_size=60), max_size=5),
@@ -267,7 +267,7 @@ print(time.process_time())
 
 
 @given(st.binary(min_size=1, max_size=5000), st.sampled_from([1, 3, 19]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_zstd_gives_back_what_it_was_given(content, level):
     assert decompress_zstd(compress_zstd(content, level), expected_size=len(content), part="x") == content
 
@@ -282,7 +282,7 @@ def test_the_highest_level_still_keeps_to_the_window_limit():
     assert decompress_zstd(compress_zstd(content, 22), expected_size=len(content), part="x") == content
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(JSON)
 def test_canonical_json_gives_back_what_it_was_given(value):
     decoded = decode_canonical(encode_canonical(value), part="x")

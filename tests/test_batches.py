@@ -28,7 +28,6 @@ def key(number: int) -> bytes:
 
 
 @given(st.integers(1, 3000), st.integers(0, 255))
-@settings(deadline=None)
 def test_a_permutation_is_a_bijection(size, number):
     images = Permutation(size, key=key(number))(np.arange(size))
     assert images.dtype == np.int64
@@ -69,7 +68,7 @@ def test_a_batch_is_windows_of_the_stream():
 
 
 @given(st.integers(9, 400), st.integers(1, 9), st.integers(2, 9), st.integers(0, 9))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_each_epoch_takes_each_window_once(length, rows, T, seed):
     if length < T + 1:
         length = T + 1
@@ -85,7 +84,7 @@ def test_each_epoch_takes_each_window_once(length, rows, T, seed):
 
 
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=8))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_step_is_the_whole_cursor(steps):
     """Any order of asking, in a fresh object or a used one, gives the same batches."""
     used = batches(333)

@@ -81,7 +81,7 @@ def any_tensor(draw: st.DrawFn) -> torch.Tensor:
     return flat.reshape(shape)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     saved=st.dictionaries(st.text(max_size=8), any_tensor(), max_size=4), state=st.dictionaries(st.text(), json_values)
 )

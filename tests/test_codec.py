@@ -75,7 +75,7 @@ def digest(coded):
     return sha.hexdigest()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 40),
     st.integers(1, 40),
@@ -127,7 +127,7 @@ def test_the_number_of_states_is_part_of_what_an_artifact_means():
         unpack_matrix("w", (9, 7), 0, states=5, **options)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 40),
     st.integers(1, 40),

@@ -45,7 +45,7 @@ def gaussian_matrix(M, N, *, seed=0, deviation=1.0):
     return symbols, residual_classes(steps, spread).reshape(-1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 60), st.integers(1, 60), st.floats(1e-3, 1e5), st.integers(0, 10**6))
 def test_whatever_fits_comes_back(M, N, deviation, seed):
     symbols, classes = gaussian_matrix(M, N, seed=seed, deviation=deviation)
@@ -54,7 +54,7 @@ def test_whatever_fits_comes_back(M, N, deviation, seed):
         assert np.array_equal(Tables.from_bytes(tables, part="t").decode(payload, classes, part="x"), symbols)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(-MAX_HIGH, MAX_HIGH), st.sampled_from(EVERY_CLASS)), min_size=1, max_size=300))
 def test_any_symbols_of_any_classes_come_back(pairs):
     symbols = np.array([value for value, _ in pairs], dtype=np.int32)
@@ -120,7 +120,7 @@ def test_what_is_too_far_out_is_said_not_to_fit():
     assert not fits(np.array([0, -MAX_HIGH - 1], dtype=np.int32), classes)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=60), st.binary(max_size=40), st.integers(1, 50))
 def test_noise_is_decoded_or_refused(table, payload, count):
     classes = np.arange(count, dtype=np.uint8) % CLASSES
@@ -128,7 +128,7 @@ def test_noise_is_decoded_or_refused(table, payload, count):
         Tables.from_bytes(table, part="section tables").decode(payload, classes, part="section x")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 10**9))
 def test_a_flipped_bit_never_gets_past_unnoticed_as_an_exception_of_another_kind(seed):
     symbols, classes = gaussian_matrix(20, 20)

@@ -148,7 +148,7 @@ def test_a_limit_of_the_system_is_an_environment_failure(tmp_path):
     assert names(tmp_path) == ["file"]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(content=st.binary(max_size=300))
 def test_what_is_written_is_what_is_read(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "property"

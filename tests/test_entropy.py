@@ -17,13 +17,13 @@ def there_and_back(symbols, coder="best"):
     return decode(codec, payload, count=symbols.size, decoded_size=size, part="x")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrays(np.int32, st.integers(1, 300)), st.sampled_from(["best", "zstd"]))
 def test_any_symbols_come_back(symbols, coder):
     assert np.array_equal(there_and_back(symbols, coder), symbols)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0.01, 300), st.integers(1, 9000), st.integers(0, 10**6))
 def test_gaussian_symbols_come_back(deviation, count, seed):
     symbols = gaussian(deviation, count, seed)

@@ -23,7 +23,7 @@ def round_slowly(values, metric):
     return rounded, targets
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 12), st.integers(1, 150), st.integers(0, 999))
 def test_the_fast_recursion_is_the_slow_one(M, N, seed):
     values = np.random.default_rng(seed).normal(size=(M, N)) * 3

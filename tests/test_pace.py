@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ from cli import golf, golf_json
 
 from golf.allowance import Allowance
 from golf.checkpoint import load_checkpoint, save_checkpoint
+from golf.compress.allocate import Solution
 from golf.errors import UsageError
-from golf.fit import fit, training_gap
+from golf.fit import Fit, fit, training_gap
 from golf.interrupt import listening
 from golf.loglines import parse_log
 from golf.observer import Observer
@@ -104,24 +106,40 @@ def test_a_reserve_counts_every_batch_and_look(clocked, paces):
     assert reserve(clocked(0.0, calibration_tokens=4096, quantizer="uniform", **tuned)) == pytest.approx(1 + 7 + 4)
     assert reserve(clocked(0.0, calibration_tokens=4096, quantizer="trellis", **tuned)) == pytest.approx(1 + 3)
     untuned = {"tune_tokens": 0, "low_rank": "off", "quantizer": "auto"}
-    assert reserve(clocked(0.0, calibration_tokens=4096, **untuned)) == pytest.approx(1 + 4)
+    assert reserve(clocked(0.0, calibration_tokens=4096, **untuned)) == pytest.approx(1 + 3)
 
 
-@pytest.mark.parametrize("quantizer", ["auto", "uniform", "trellis"])
-@pytest.mark.parametrize("low_rank", ["auto", "off"])
-@pytest.mark.parametrize("tokens", [0, 2048])
-def test_a_pack_whose_cap_binds_looks_no_more_often_than_is_reserved(
-    clocked, eager, monkeypatch, quantizer, low_rank, tokens
+LOOKED_AT = [  # quantizer, low_rank, tokens of tuning; looks in all, and those behind tuning
+    ("auto", "auto", 2048, 7, 4), ("auto", "off", 2048, 5, 3), ("auto", "auto", 0, 5, 0), ("auto", "off", 0, 3, 0),
+    ("uniform", "auto", 2048, 4, 1), ("uniform", "off", 2048, 3, 1), ("uniform", "auto", 0, 3, 0),
+    ("trellis", "auto", 2048, 3, 0), ("trellis", "off", 0, 2, 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("quantizer", "low_rank", "tokens", "all_of_them", "behind"), LOOKED_AT)
+def test_a_pack_whose_cap_binds_takes_the_looks_that_are_reserved(
+    clocked, eager, monkeypatch, quantizer, low_rank, tokens, all_of_them, behind
 ):
-    tuning = {"tune_tokens": tokens, "tune_batch_tokens": 512}
-    source = clocked(0.0, quantizer=quantizer, low_rank=low_rank, target_gap=1e-9, **tuning)
-    looks, tuned = [], []
-    monkeypatch.setattr("golf.fit.training_gap", lambda *given: looks.append(len(tuned)) or training_gap(*given))
-    monkeypatch.setattr("golf.fit.tuning_tokens", lambda *given: tuned.append(1) or tokens)
+    """With factors everywhere, packs that leave room to fill, and tuning that a trellis may still beat."""
+    source = clocked(0.0, quantizer=quantizer, low_rank=low_rank, target_gap=1e-9, tune_tokens=tokens)
+    looks, solved = [], SimpleNamespace(ranks=[1])
+
+    def solve(draft, room, finest, *, rough=False):
+        return Solution(1.0, room - 100 if rough else room, solved, 1, binding=True)
+
+    def look(*_):
+        looks.append(False)
+        return 0.9
+
+    tuned = Fit("tuned", Solution(1.0, 5_000, solved, 1, binding=True), 0.9)
+    monkeypatch.setattr("golf.fit._solve", solve)
+    monkeypatch.setattr("golf.fit.training_gap", look)
+    monkeypatch.setattr("golf.fit._tuned_fit", lambda *_: looks.append(True) or tuned)
     draft = make_draft(source, source.prepared(), source.score(source.model))
-    assert fit(draft, source, room=6_500).solution.binding
-    assert len(looks) <= looks_of(source.recipe.pack)
-    assert sum(looks) <= looks_of(source.recipe.pack, behind_tuning=True)
+    fit(draft, source, room=5_000)
+    assert len(looks) == looks_of(source.recipe.pack) == all_of_them
+    if behind:
+        assert len(looks) - looks.index(True) == looks_of(source.recipe.pack, behind_tuning=True) == behind
 
 
 def test_reading_stops_where_the_next_batch_would_end_too_late(clocked):

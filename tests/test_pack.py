@@ -104,32 +104,24 @@ def test_a_trellis_that_is_better_than_what_was_tuned_is_taken(trained, monkeypa
     assert found.solution.packed.coded[0].states == STATES
 
 
-@pytest.mark.parametrize(("bits", "alone"), [(4.0, True), (1.9, False)])
-def test_plain_integers_are_not_tried_where_they_would_not_be_tuned(trained, monkeypatch, bits, alone):
-    source = source_of(trained, "pack.low_rank=off", "pack.quantizer=auto", "pack.tune_tokens=0")
-    draft, plain = draft_of(source), []
-
-    def look(looked, packed, _source):
-        plain.append(not looked.prepared[0].states)
-        return training_gap(looked, packed, _source)
-
-    monkeypatch.setattr("golf.fit.training_gap", look)
-    found = fit(draft, source, room=round(bits * draft.weights / 8))
-    assert any(plain) != alone
-    assert found.solution.packed.coded[0].states == STATES or not alone
-
-
-@pytest.mark.parametrize(("least", "alone"), [(1e-5, False), (0.5, True)])
-def test_whether_tuning_could_pay_is_told_from_the_step_at_which_it_begins_to(trained, monkeypatch, least, alone):
-    """At 2.5 bits a weight a gap of .25 is far above what rounding costs, one of .000005 is not."""
-    source = source_of(trained, "pack.low_rank=off", "pack.quantizer=auto")
+@pytest.mark.parametrize(
+    ("bits", "least", "measured", "alone"),
+    [(2.5, 0.5, 0.1, True), (2.5, 1e-6, 1e-7, False), (2.5, 0.5, 0.4, False), (1.9, 0.5, 0.1, False)],
+    ids=["small gap", "no gap is so small", "predicted wrongly", "few bits"],
+)
+def test_plain_integers_are_not_tried_where_a_trellis_does_and_tuning_would_not(
+    trained, monkeypatch, bits, least, measured, alone
+):
+    """Tuning pays from a gap of `least` on; a trellis's gap of `measured` means one of 1.42 times as much for plain."""
+    source = source_of(trained, "pack.low_rank=off", "pack.quantizer=auto", "pack.tune_batch_tokens=512")
     draft, plain = draft_of(source), []
     monkeypatch.setattr("golf.fit._least_gap", lambda *_: least)
     monkeypatch.setattr(
-        "golf.fit.training_gap", lambda looked, *_: plain.append(not looked.prepared[0].states) or least / 2
+        "golf.fit.training_gap", lambda looked, *_: plain.append(not looked.prepared[0].states) or measured
     )
-    fit(draft, source, room=round(2.5 * draft.weights / 8))
+    found = fit(draft, source, room=round(bits * draft.weights / 8))
     assert any(plain) != alone
+    assert found.solution.packed.coded[0].states == STATES or not alone
 
 
 def test_tuning_that_has_too_little_text_to_learn_from_is_left_out(trained):

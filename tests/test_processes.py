@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -76,8 +77,8 @@ def test_when_a_process_dies_the_run_ends_and_can_go_on(workspace):
 def _second_of(parent):
     """The process of rank 1 among the children of `parent`."""
     children = []
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
+    for entry in filter(lambda entry: entry.name.isdigit(), os.scandir("/proc")):
+        with suppress(FileNotFoundError, ProcessLookupError):  # other processes end when they like
             stat = Path(f"/proc/{entry.name}/stat").read_text()
             if int(stat.rpartition(")")[2].split()[1]) == parent:
                 children.append(entry.name)

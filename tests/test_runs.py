@@ -204,7 +204,7 @@ records = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(written=records, step=st.integers(0, 9), half=st.binary(max_size=5).map(lambda b: b.replace(b"\n", b"")))
 def test_metrics_are_read_as_written_and_cut_after_a_step(tmp_path_factory, written, step, half):
     path = tmp_path_factory.getbasetemp() / "metrics.jsonl"

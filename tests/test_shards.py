@@ -32,7 +32,7 @@ def test_a_shard_is_the_contests_format_to_the_byte(tmp_path):
 
 
 @given(token_lists)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 def test_what_is_written_is_read(tmp_path, tokens):
     path = tmp_path / "x.bin"
     write_shard(path, np.array(tokens, dtype=np.uint16))

@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from golf.sizes import ACCEPTED, parse_size
@@ -11,14 +11,12 @@ from golf.sizes import ACCEPTED, parse_size
 UNITS = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
-@settings(deadline=None)
 @given(number=st.integers(1, 10**9), unit=st.sampled_from(sorted(UNITS)), space=st.sampled_from(["", " ", "  "]))
 def test_a_whole_number_of_units(number, unit, space):
     assert parse_size(f"{number}{space}{unit}") == number * UNITS[unit]
     assert parse_size(f" {number:_}{space}{unit} ") == number * UNITS[unit]
 
 
-@settings(deadline=None)
 @given(digits=st.integers(1, 10**6), decimals=st.integers(1, 8), unit=st.sampled_from(sorted(UNITS)))
 def test_a_decimal_number_is_exact_or_refused(digits, decimals, unit):
     padded = f"{digits:0{decimals + 1}d}"
@@ -31,7 +29,6 @@ def test_a_decimal_number_is_exact_or_refused(digits, decimals, unit):
             parse_size(text)
 
 
-@settings(deadline=None)
 @given(size=st.integers(1, 2**60))
 def test_plain_bytes_in_every_spelling(size):
     assert parse_size(size) == parse_size(str(size)) == parse_size(f"{size:_}") == size

@@ -66,7 +66,7 @@ def test_zero_stays_zero():
     assert torch.isfinite(basis).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 10**6))
 def test_exact_directions_maximise_the_inner_product_over_the_capped_ball(m, n, seed):
     matrix = gaussian(m, n, seed=seed)
@@ -133,7 +133,7 @@ def test_odd_matrices_give_finite_bounded_directions(matrix):
     assert (direction * (matrix / matrix.abs().max())).sum() > 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 64), st.integers(1, 32), st.integers(0, 10**6))
 def test_orthonormalize_spans_the_same_columns(m, k, seed):
     k = min(m, k)

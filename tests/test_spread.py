@@ -35,7 +35,7 @@ def test_odd_matrices_have_spreads_within_bounds(matrix):
         assert np.abs(codes).max() <= MOST_OFFSET
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(-50, 50), st.integers(0, 99))
 def test_a_level_is_the_whole_with_row_and_column_less_the_steps(M, N, whole, seed):
     rng = np.random.default_rng(seed)

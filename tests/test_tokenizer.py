@@ -59,7 +59,6 @@ def contest() -> Tokenizer:
 @example("")
 @example("  leading, and trailing \t ")
 @example("\0 a▁b ▁▁ \r\n\r\n<s></s><unk><0x41> \ufeff\ufffd\u0301")
-@settings(deadline=None)
 def test_every_text_comes_back_and_every_byte_is_counted(tokenizers, text):
     for tokenizer in tokenizers:
         tokens = tokenizer.encode(text)
@@ -183,7 +182,7 @@ pieces = st.lists(
 
 
 @given(pieces)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_model_file_reads_back_as_it_was_built(extra):
     model = parse_model(build_model(SPECIAL + BYTES + extra))
     assert list(model.pieces) == SPECIAL + BYTES + extra

@@ -27,7 +27,7 @@ def values_slowly(trellis, symbols):
     return np.array(values, dtype=np.float32)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(sorted(PARITY_CHECKS)), st.integers(1, 300), st.integers(1, 5), st.integers(0, 999))
 def test_values_follow_the_states_of_each_lane(states, M, N, seed):
     trellis = Trellis(states)
@@ -50,7 +50,7 @@ def test_the_best_path_is_the_best_of_all(states):
         assert np.square(found - targets).sum() == pytest.approx(least, rel=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 400), st.integers(1, 20), st.floats(0.01, 1e4), st.integers(0, 999))
 def test_symbols_stand_for_the_values_that_were_found(M, N, size, seed):
     trellis = Trellis()
@@ -80,7 +80,7 @@ def test_every_state_has_two_ways_in_and_both_grids_are_used():
         assert trellis.grid.mean() == 0.5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 700), st.integers(1, 4))
 def test_folding_is_undone_and_no_lane_is_longer_than_a_segment(M, N):
     rows = np.arange(1, M * N + 1).reshape(M, N)

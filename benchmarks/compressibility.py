@@ -199,7 +199,9 @@ def report(out: Path) -> None:
     print("\nnats per token, mean ± standard error over seeds; learning rate; Welch's p against the best rival (*)")
     for bits in (*FINAL_BITS, math.inf):
         chosen = {variant: _best(found, bits) for variant, found in finals.items()}
-        rival = min((v for v in RIVALS if chosen.get(v)), key=lambda v: _mean(chosen[v], "training_loss"), default=None)
+        # the best on training text of those with most seeds
+        known = [variant for variant in RIVALS if chosen.get(variant)]
+        rival = min(known, key=lambda v: (-len(chosen[v]), _mean(chosen[v], "training_loss")), default=None)
         print(f"\n{'float' if bits == math.inf else f'{bits} bits a weight'}")
         for variant, points in chosen.items():
             if points:

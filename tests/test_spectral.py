@@ -147,6 +147,15 @@ def test_orthonormalize_spans_the_same_columns(m, k, seed):
     assert torch.allclose(q @ (q.mT @ matrix), matrix, atol=1e-3 * matrix.abs().max())
 
 
+@pytest.mark.parametrize("k", [96, 288])  # by a factorization, and where one takes longer by products alone
+def test_columns_of_bfloat16_come_out_orthonormal(k):
+    matrix = spectrum(600, k, torch.logspace(0, -1, k).tolist()).bfloat16()
+    q = orthonormalize(matrix).float()
+    values = torch.linalg.svdvals(q)
+    assert 0.97 < values[-1] and values[0] < 1.03
+    assert torch.allclose(q @ (q.mT @ matrix.float()), matrix.float(), atol=0.03 * float(matrix.abs().max()))
+
+
 def test_shrinking_keeps_the_strongest_directions():
     matrix = spectrum(30, 20, [8.0, 7.0, 6.0, 0.1, 0.05])
     basis = resize_basis(matrix, fresh_basis(matrix, 10, seed=0), 3, seed=0)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from golf.optim.products import products_of
 from golf.optim.spectral import fresh_basis, resize_basis
 
 
@@ -126,10 +127,13 @@ class Move:
         decay = 1 - lr * self.group["weight_decay"]
         length = lr * _shape_factor(self.parameter, self.group["adjust_lr_fn"])
         parameter = self.parameter.mT if self.is_wide else self.parameter
-        if right is not None and right.dtype == parameter.dtype:
-            parameter.addmm_(left, right, beta=decay, alpha=-length)
+        if right is None:
+            parameter.mul_(decay).add_(left, alpha=-length)
+        elif right.dtype == parameter.dtype or parameter.is_cpu:
+            with products_of(right.dtype):  # in one kernel: the whole update is nowhere written down
+                parameter.addmm_(left.to(parameter.dtype), right.to(parameter.dtype), beta=decay, alpha=-length)
         else:
-            parameter.mul_(decay).add_(left if right is None else left @ right, alpha=-length)
+            parameter.mul_(decay).add_(left @ right, alpha=-length)
 
     def _keep(self, right: Tensor | None) -> None:
         """The next basis, in the last one's memory where they are alike.

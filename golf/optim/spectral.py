@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from golf.optim.products import products_of
+
 # Optimal odd quintics that bring singular values in [1e-3, 1] to 1 (Polar Express, arXiv:2505.16932, safety 2e-2).
 POLAR_EXPRESS = (
     (8.156554524902461, -22.48329292557795, 15.878769915207462),
@@ -36,8 +38,9 @@ _TINY = torch.finfo(torch.float32).tiny
 # Rounding of a float32 Gram matrix of norm 1 is a few 1e-7; the shift covers it. The proven bound of arXiv:1809.11085
 # is 10^4 times larger and would cost orthogonality.
 _CHOLESKY_SHIFT = 1e-6
-# Measured on two CPU cores with AMX: at k = 128 the Cholesky QR takes .6 of the polar factor's time, at 256 1.3.
-_WIDEST_QR = 192
+# Measured on two CPU cores with AMX: steps of 1024 x 1024 and 3072 x 1024 with k = 256 take .9 of their time by the
+# Cholesky QR, of 2048 x 2048 with k = 512 the same as by the polar factor.
+_WIDEST_QR = 256
 
 Quintics = tuple[tuple[float, float, float], ...]
 
@@ -155,18 +158,21 @@ def _orthonormal(tame: Tensor) -> Tensor:
     """`orthonormalize` for entries of at most 1."""
     if tame.dtype != torch.float32 and tame.shape[-1] > _WIDEST_QR:
         return _polar(tame, quintics=TOP_POLAR_EXPRESS)
-    q = _cholesky_qr(tame.float())
+    q = _cholesky_qr(tame)
     return _quintic(q, _gram(q), *NEWTON_SCHULZ_LIMIT) if tame.dtype == torch.float32 else q.to(tame.dtype)
 
 
 def _cholesky_qr(matrix: Tensor) -> Tensor:
-    """Q of matrix (..., M, k) = Q R, from the Cholesky factor of its Gram matrix with a share of its trace added."""
-    gram = matrix.mT @ matrix
+    """Q (float32) of matrix (..., M, k) = Q R, by the Cholesky factor of its Gram matrix plus a share of its trace."""
+    full = matrix.float()
+    with products_of(matrix.dtype):
+        gram = full.mT @ full
     diagonal = gram.diagonal(dim1=-2, dim2=-1)
     trace = diagonal.sum(-1, keepdim=True)
     diagonal.add_(trace, alpha=_CHOLESKY_SHIFT).add_(_TINY)
     factor, _ = torch.linalg.cholesky_ex(gram)
-    return torch.linalg.solve_triangular(factor.mT, matrix, upper=True, left=False)
+    # transposed, as LAPACK's column order has it: the rows that come back lie one after another
+    return torch.linalg.solve_triangular(factor, full.mT, upper=False).mT
 
 
 def _polar(x: Tensor, *, steps: int = 5, quintics: Quintics, tight: bool = True) -> Tensor:

@@ -17,7 +17,7 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -95,6 +95,11 @@ class Job:
 
 def run(job: Job) -> dict[str, Any]:
     """Train and pack; the row that is kept."""
+    return measure(job, FINAL_BITS if job.final else SWEEP_BITS)
+
+
+def measure(job: Job, rates: Sequence[float]) -> dict[str, Any]:
+    """Train, and pack to `rates` of bits a weight."""
     settings = VARIANTS[job.variant][0] | {"optimizer.lr": str(job.rate), "seed": str(job.seed)}
     recipe = load_recipe(RECIPE, [f"{key}={value}" for key, value in settings.items()])
     started, cache, device = time.monotonic(), find_workspace(Path.cwd()).data, torch.device("cpu")
@@ -102,7 +107,7 @@ def run(job: Job) -> dict[str, Any]:
         trained = train(recipe, Run(Path(folder)), cache=cache, device=device, stop=StopFlag())
         assert trained is not None
         seconds = time.monotonic() - started
-        points = list(_points(Path(folder), job, cache, device))
+        points = list(_points(Path(folder), job, rates, cache, device))
     row = {
         "variant": job.variant,
         "lr": job.rate,
@@ -121,7 +126,9 @@ def run(job: Job) -> dict[str, Any]:
     return row
 
 
-def _points(folder: Path, job: Job, cache: Path, device: torch.device) -> Iterator[dict[str, Any]]:
+def _points(
+    folder: Path, job: Job, rates: Sequence[float], cache: Path, device: torch.device
+) -> Iterator[dict[str, Any]]:
     """Packs at a series of rates: bytes, losses on validation and on training text, ranks."""
     source = load_source(
         Run(folder),
@@ -134,7 +141,7 @@ def _points(folder: Path, job: Job, cache: Path, device: torch.device) -> Iterat
     )
     draft = make_draft(source, source.prepared(), score := source.score(source.model))
     float_training = training_loss(source)
-    for bits in FINAL_BITS if job.final else SWEEP_BITS:
+    for bits in rates:
         size = round(bits * draft.weights / 8)
         with suppress(CapError):
             fitted = fit(draft, source, room=size - _CLAIM)

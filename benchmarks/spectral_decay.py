@@ -5,9 +5,10 @@
 benchmarks.compressibility compares many optimizers on seeds 1 to 3, where spectral decay on Muon was ahead of all at
 1 to 1.6 bits a weight. What is compared here was settled by those seeds: at each rate of bits the best of Muon with and
 without decay, each at its best learning rate. Both of a pair have the same first weights and the same order of text in
-each seed, so differences within a seed are what is tested (paired t). Bytes at equal loss are interpolated between the
-packs of one model. Finished runs are kept as JSON under --out and never repeated; several of these commands may share
-the work.
+each seed, so differences within a seed are what is tested (paired t; p values are of one comparison each, and of seeds
+alone: all are scored on the same text). Bytes at equal loss are interpolated between the packs of one model, whose loss
+above the float one falls exponentially with bits. Finished runs are kept as JSON under --out and never repeated;
+several of these commands may share the work.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,30 +58,42 @@ def run(job: Job) -> dict[str, Any]:
 
 def report(out: Path) -> None:
     """Differences by seed: mean ± standard error, p; bytes saved at equal loss."""
-    losses = {
-        (row["variant"], row["lr"], row["seed"]): {point["bits"]: point["loss"] for point in row["points"]}
-        for row in results(out)
-    }
+    found = {(row["variant"], row["lr"], row["seed"]): row for row in results(out)}
     for pair in PAIRS:
-        both = [seed for seed in SEEDS if {(*pair.ours, seed), (*pair.rival, seed)} <= losses.keys()]
+        both = [
+            (ours, rival)
+            for seed in SEEDS
+            if (ours := _losses(found, pair.ours, seed, pair)) and (rival := _losses(found, pair.rival, seed, pair))
+        ]
         print(f"{pair.ours[0]} (lr {pair.ours[1]}) against {pair.rival[0]} (lr {pair.rival[1]}), {len(both)} seeds")
-        if len(both) < 2:
-            continue
-        for lower, bits in zip(pair.rates, pair.rates[1:], strict=False):
-            ours, rival = ([losses[*side, seed] for seed in both] for side in (pair.ours, pair.rival))
-            differences = [a[bits] - b[bits] for a, b in zip(ours, rival, strict=True)]
-            saved = [saving(a, b[bits], lower=lower, bits=bits) for a, b in zip(ours, rival, strict=True)]
-            print(f"  {bits} bits a weight: {_mean([b[bits] for b in rival])} to {_mean([a[bits] for a in ours])}")
+        for lower, bits in pairwise(pair.rates) if len(both) > 1 else ():
+            differences = [ours[bits] - rival[bits] for ours, rival in both]
+            saved = [saving(ours, rival[bits], lower=lower, bits=bits) for ours, rival in both]
+            before, after = _mean([rival[bits] for _, rival in both]), _mean([ours[bits] for ours, _ in both])
+            print(f"  {bits} bits a weight: {before} to {after}")
             print("    nats by seed: " + ", ".join(f"{each:+.4f}" for each in differences))
             print(f"    nats {_mean(differences)} (p {welch(differences, [0.0]):.4f})")
-            print(f"    bytes saved at equal loss, % {_mean([100 * each for each in saved])} ", end="")
-            print(f"(p {welch(saved, [0.0]):.4f})")
+            print("    bytes saved at equal loss by seed, %: " + ", ".join(f"{100 * each:.1f}" for each in saved))
+            print(f"    bytes saved, % {_mean([100 * each for each in saved])} (p {welch(saved, [0.0]):.4f})")
+
+
+def _losses(
+    found: dict[tuple[str, float, int], Any], side: tuple[str, float], seed: int, pair: Pair
+) -> dict[float, float]:
+    """Loss by bits a weight, the float model's at infinity; empty where a pack is missing."""
+    row = found.get((*side, seed), {"points": []})
+    losses = {point["bits"]: point["loss"] for point in row["points"]}
+    return losses | {math.inf: row["float_loss"]} if losses.keys() >= set(pair.rates) else {}
 
 
 def saving(losses: dict[float, float], target: float, *, lower: float, bits: float) -> float:
-    """Share of the bytes at `bits` that a model saves by coming down to `target`, along the line to `lower` bits."""
-    slope = (losses[lower] - losses[bits]) / (bits - lower)
-    return (target - losses[bits]) / slope / bits
+    """Share of the bytes at `bits` that a model saves by coming down to the loss `target`.
+
+    Its loss above the float model's is taken to fall exponentially from `lower` to `bits`, and beyond.
+    """
+    above = {rate: losses[rate] - losses[math.inf] for rate in (lower, bits)}
+    slope = math.log(above[lower] / above[bits]) / (bits - lower)
+    return math.log((target - losses[math.inf]) / above[bits]) / slope / bits
 
 
 def _mean(values: list[float]) -> str:

@@ -25,6 +25,19 @@ def test_products_of_float32_stay_what_they_are():
         assert torch.equal(left @ right, plain)
 
 
+@pytest.mark.skipif(not torch.cpu._is_amx_tile_supported(), reason="this CPU has no AMX")
+def test_a_cpu_with_amx_rounds_what_bfloat16_does_not_hold():
+    left, right = gaussian(96, 64), gaussian(64, 80)
+    with products_of(torch.bfloat16):
+        assert not torch.allclose(left @ right, left.double().matmul(right.double()).float(), atol=1e-4)
+
+
+def enter_and_fail():
+    with products_of(torch.bfloat16):
+        assert SETTING.fp32_precision == "bf16"
+        raise ValueError("stop")
+
+
 @pytest.fixture(params=["none", "ieee", "tf32"])
 def before(request):
     found = SETTING.fp32_precision
@@ -34,11 +47,22 @@ def before(request):
 
 
 def test_the_setting_is_put_back_even_after_an_error(before):
-    def failing():
-        with products_of(torch.bfloat16):
-            assert SETTING.fp32_precision == "bf16"
-            raise ValueError("stop")
-
     with pytest.raises(ValueError, match="stop"):
-        failing()
+        enter_and_fail()
     assert SETTING.fp32_precision == before
+
+
+@pytest.fixture
+def backend():
+    found = torch.backends.mkldnn.fp32_precision
+    yield torch.backends.mkldnn
+    torch.backends.mkldnn.fp32_precision = found
+
+
+def test_a_setting_that_follows_the_backends_goes_on_following_it(backend):
+    backend.fp32_precision = "tf32"
+    with pytest.raises(ValueError, match="stop"):
+        enter_and_fail()
+    assert SETTING.fp32_precision == "tf32"
+    backend.fp32_precision = "ieee"
+    assert SETTING.fp32_precision == "ieee"

@@ -173,7 +173,8 @@ class Model(Section):
 class RankSchedule(Section):
     """`[optimizer.rank]`: NuMuon's rank fraction over training; times are fractions of the steps."""
 
-    kind: Literal["fixed", "piecewise", "cosine"] = Field("cosine", description="numuon: shape of the fall")
+    # docs/numuon.md: level with the cosine, and ahead of it on every seed of the quickstart
+    kind: Literal["fixed", "piecewise", "cosine"] = Field("piecewise", description="numuon: shape of the fall")
     start: float = Field(1.0, gt=0, le=1, description="rank fraction at the first step")
     end: float = Field(0.25, gt=0, le=1, description="rank fraction reached at `finish` and kept")
     hold: Fraction = Field(0.1, description="share of training before the rank starts to fall")

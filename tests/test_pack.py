@@ -60,7 +60,7 @@ def test_tuned_packs_meet_their_caps_too_and_are_no_worse_than_rounding(trained,
         assert found.gap == pytest.approx(training_gap(found.draft, found.solution.packed, source))
 
 
-def test_without_tuning_a_trellis_is_taken_unless_plain_rounding_is_asked_for(trained, curve):
+def test_without_tuning_the_quantizer_with_the_lower_measured_gap_is_taken(trained, curve):
     room = round(0.5 * curve["points"][-1]["size"])
     found = {}
     for quantizer in ("auto", "trellis", "uniform"):
@@ -70,8 +70,12 @@ def test_without_tuning_a_trellis_is_taken_unless_plain_rounding_is_asked_for(tr
         name: {m.states for m in fitted.solution.packed.coded if m.residual is not None}
         for name, fitted in found.items()
     }
-    assert states["auto"] == states["trellis"] == {STATES}
+    assert states["trellis"] == {STATES}
     assert states["uniform"] == {0}
+    better, worse = sorted(("trellis", "uniform"), key=lambda name: found[name].gap)
+    slack = 0.1 * abs(found[better].gap)  # a search takes another path where two quantizers are tried
+    assert found["auto"].gap <= found[better].gap + slack
+    assert states["auto"] == states[better] or found[worse].gap <= found[better].gap + slack
 
 
 @pytest.mark.parametrize(("tuned_share", "asked"), [(0.5, False), (0.8, True)])

@@ -237,10 +237,7 @@ def _mean(points: list[dict[str, Any]], key: str) -> float:
 
 def _cell(own: list[dict[str, Any]], rivals: list[dict[str, Any]]) -> str:
     losses, others = [p["loss"] for p in own], [p["loss"] for p in rivals]
-    text = f"{statistics.fmean(losses):.4f}"
-    if len(losses) > 1:
-        text += f" ± {statistics.stdev(losses) / math.sqrt(len(losses)):.4f}"
-    text += f"  lr {own[0]['lr']:<6}"
+    text = f"{mean_and_error(losses)}  lr {own[0]['lr']:<6}"
     if min(len(losses), len(others)) > 1 and own is not rivals:
         text += f" {statistics.fmean(losses) - statistics.fmean(others):+.4f} (p {welch(losses, others):.4f})"
     return text
@@ -257,6 +254,12 @@ def _ranks(finals: dict[str, list[dict[str, Any]]]) -> None:
             if ranks:
                 cells.append(f"{bits}: {len(kept) / len(ranks):.0%} {statistics.fmean(kept) if kept else 0:.0f}")
         print(f"  {variant:38}" + "  ".join(cells))
+
+
+def mean_and_error(values: list[float]) -> str:
+    """Mean ± standard error, which one value has not."""
+    mean = f"{statistics.fmean(values):.4f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values) / math.sqrt(len(values)):.4f}"
 
 
 def welch(first: list[float], second: list[float]) -> float:

@@ -14,14 +14,13 @@ several of these commands may share the work.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.compressibility import Job, measure, welch
+from benchmarks.compressibility import Job, mean_and_error, measure, welch
 from benchmarks.work import main, results
 
 SEEDS = range(4, 10)
@@ -69,12 +68,17 @@ def report(out: Path) -> None:
         for lower, bits in pairwise(pair.rates) if len(both) > 1 else ():
             differences = [ours[bits] - rival[bits] for ours, rival in both]
             saved = [saving(ours, rival[bits], lower=lower, bits=bits) for ours, rival in both]
-            before, after = _mean([rival[bits] for _, rival in both]), _mean([ours[bits] for ours, _ in both])
-            print(f"  {bits} bits a weight: {before} to {after}")
-            print("    nats by seed: " + ", ".join(f"{each:+.4f}" for each in differences))
-            print(f"    nats {_mean(differences)} (p {welch(differences, [0.0]):.4f})")
-            print("    bytes saved at equal loss by seed, %: " + ", ".join(f"{100 * each:.1f}" for each in saved))
-            print(f"    bytes saved, % {_mean([100 * each for each in saved])} (p {welch(saved, [0.0]):.4f})")
+            straight = [saving_straight(ours, rival[bits], lower=lower, bits=bits) for ours, rival in both]
+            before = mean_and_error([rival[bits] for _, rival in both])
+            print(f"  {bits} bits a weight: {before} to {mean_and_error([ours[bits] for ours, _ in both])}")
+            _show("nats", differences)
+            _show("bytes saved at equal loss, %", [100 * each for each in saved])
+            _show("the same by straight lines, %", [100 * each for each in straight])
+
+
+def _show(what: str, values: list[float]) -> None:
+    by_seed = ", ".join(f"{each:+.4f}" for each in values)
+    print(f"    {what}: {mean_and_error(values)} (p {welch(values, [0.0]):.4f}); by seed {by_seed}")
 
 
 def _losses(
@@ -96,8 +100,9 @@ def saving(losses: dict[float, float], target: float, *, lower: float, bits: flo
     return math.log((target - losses[math.inf]) / above[bits]) / slope / bits
 
 
-def _mean(values: list[float]) -> str:
-    return f"{statistics.fmean(values):.4f} ± {statistics.stdev(values) / math.sqrt(len(values)):.4f}"
+def saving_straight(losses: dict[float, float], target: float, *, lower: float, bits: float) -> float:
+    """`saving` along the chord, below which a falling loss that flattens lies: too little where it saves."""
+    return (target - losses[bits]) / (losses[lower] - losses[bits]) * (bits - lower) / bits
 
 
 if __name__ == "__main__":

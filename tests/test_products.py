@@ -3,7 +3,8 @@ import torch
 
 from golf.optim.products import products_of
 
-SETTING = torch.backends.mkldnn.matmul
+BACKEND = torch.backends.mkldnn
+SETTING = BACKEND.matmul
 
 
 def gaussian(*shape):
@@ -38,31 +39,25 @@ def enter_and_fail():
         raise ValueError("stop")
 
 
-@pytest.fixture(params=["none", "ieee", "tf32"])
-def before(request):
-    found = SETTING.fp32_precision
-    SETTING.fp32_precision = request.param
-    yield request.param
-    SETTING.fp32_precision = found
+@pytest.fixture(autouse=True)
+def _settings_of_others():
+    """Both as they are unset: what is read of one may be the other's."""
+    yield
+    SETTING.fp32_precision = BACKEND.fp32_precision = "none"
 
 
+@pytest.mark.parametrize("before", ["none", "ieee", "tf32"])
 def test_the_setting_is_put_back_even_after_an_error(before):
+    SETTING.fp32_precision = before
     with pytest.raises(ValueError, match="stop"):
         enter_and_fail()
     assert SETTING.fp32_precision == before
 
 
-@pytest.fixture
-def backend():
-    found = torch.backends.mkldnn.fp32_precision
-    yield torch.backends.mkldnn
-    torch.backends.mkldnn.fp32_precision = found
-
-
-def test_a_setting_that_follows_the_backends_goes_on_following_it(backend):
-    backend.fp32_precision = "tf32"
+def test_a_setting_that_follows_the_backends_goes_on_following_it():
+    BACKEND.fp32_precision = "tf32"
     with pytest.raises(ValueError, match="stop"):
         enter_and_fail()
     assert SETTING.fp32_precision == "tf32"
-    backend.fp32_precision = "ieee"
+    BACKEND.fp32_precision = "ieee"
     assert SETTING.fp32_precision == "ieee"

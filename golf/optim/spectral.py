@@ -1,9 +1,8 @@
 """Pure functions on the singular values of matrices (..., M, N): polar factor, top-k directions, ranks.
 
-Products run in the dtype of the matrix that is given, factorizations (Cholesky), the sums of their Gram matrix
-included, in float32. Nothing waits for
-the device but SVDs and eigendecompositions: `exact_directions`, diagnostics, and a basis that shrinks. Leading
-dimensions are batches.
+Products run in the dtype of the matrix that is given; factorizations (Cholesky), and the Gram matrices they are of, in
+float32. Nothing waits for the device but SVDs and eigendecompositions: `exact_directions`, diagnostics, and a basis
+that shrinks. Leading dimensions are batches.
 """
 
 from __future__ import annotations

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from golf.fit import fit, smallest_size
-from golf.interrupt import listening
-from golf.observer import Observer
-from golf.pack import make_draft
-from golf.runs import Run
-from golf.source import load_source
-from golf.workspace import find_workspace
+from golf.packing.inputs import load_source
+from golf.packing.pack import make_draft
+from golf.packing.search import fit, smallest_size
+from golf.run.folder import Run
+from golf.run.workspace import find_workspace
+from golf.runtime.interrupt import listening
+from golf.runtime.observer import Observer
 
 
 def main() -> None:

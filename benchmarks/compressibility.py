@@ -27,17 +27,17 @@ from typing import Any
 import torch
 
 from benchmarks.work import main, name_of, results
+from golf.contest.rules.statistics import welch_one_sided
 from golf.errors import CapError
-from golf.fit import fit
-from golf.interrupt import StopFlag
-from golf.observer import Observer
-from golf.pack import make_draft, measured
+from golf.packing.inputs import LOOKS, Source, load_source
+from golf.packing.pack import make_draft, measured
+from golf.packing.search import fit
 from golf.recipe import load_recipe
-from golf.rules.statistics import welch_one_sided
-from golf.runs import Run
-from golf.source import LOOKS, Source, load_source
-from golf.train import train
-from golf.workspace import find_workspace
+from golf.run.folder import Run
+from golf.run.workspace import find_workspace
+from golf.runtime.interrupt import StopFlag
+from golf.runtime.observer import Observer
+from golf.training.train import train
 
 RECIPE = Path("benchmarks/compressibility.toml")
 SWEEP_BITS = (1.0, 1.5, 2.0)

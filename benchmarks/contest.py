@@ -22,7 +22,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from golf.loglines import parse_log
+from golf.run.log_lines import parse_log
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SAMPLE, MODEL = SHARED / "fineweb_sample.txt", SHARED / "fineweb_1024_bpe.model"

@@ -21,11 +21,11 @@ import torch
 
 from benchmarks.compressibility import RECIPE
 from benchmarks.work import main, name_of, results
-from golf.interrupt import StopFlag
 from golf.recipe import load_recipe
-from golf.runs import Run
-from golf.train import train
-from golf.workspace import find_workspace
+from golf.run.folder import Run
+from golf.run.workspace import find_workspace
+from golf.runtime.interrupt import StopFlag
+from golf.training.train import train
 
 SEEDS = (1, 2, 3)
 _BASE = ("optimizer.name=muon", "optimizer.weight_decay=0.0", "optimizer.lr=0.02")

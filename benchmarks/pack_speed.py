@@ -19,14 +19,14 @@ import torch
 
 from benchmarks.rivals import zpaq_size
 from golf.artifact import open_artifact
-from golf.compress.payloads import pack_matrices
-from golf.interrupt import listening
-from golf.observer import Observer
-from golf.pack import pack
-from golf.rebuild import decoded_matrices, rebuild
-from golf.runs import Run
-from golf.sizes import parse_size
-from golf.workspace import find_workspace
+from golf.compress.matrix_sections import pack_matrices
+from golf.evaluation.rebuild import decoded_matrices, rebuild
+from golf.packing.pack import pack
+from golf.run.folder import Run
+from golf.run.workspace import find_workspace
+from golf.runtime.byte_sizes import parse_size
+from golf.runtime.interrupt import listening
+from golf.runtime.observer import Observer
 
 
 def main() -> None:

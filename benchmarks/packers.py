@@ -28,17 +28,17 @@ import torch
 from benchmarks.packers_plot import plot
 from benchmarks.rivals import Rival, gptq, hessians, int8_zlib, whitened_svd
 from golf.artifact import compress_zstd
-from golf.compress.codec import Prepared
-from golf.draft import Draft, as_bytes
+from golf.compress.encode_matrix import Prepared
 from golf.errors import CapError
-from golf.fit import fit, on_plain_integers
-from golf.interrupt import listening
 from golf.model import Transformer
-from golf.observer import Observer
-from golf.pack import make_draft, measured
-from golf.runs import Run
-from golf.source import CALIBRATION, Source, load_source
-from golf.workspace import find_workspace
+from golf.packing.encoder import Draft, as_bytes
+from golf.packing.inputs import CALIBRATION, Source, load_source
+from golf.packing.pack import make_draft, measured
+from golf.packing.search import fit, on_plain_integers
+from golf.run.folder import Run
+from golf.run.workspace import find_workspace
+from golf.runtime.interrupt import listening
+from golf.runtime.observer import Observer
 
 # The embedding's step over the others': the record's (20 / 127 over 12.85 / 31), and coarser.
 _EMBEDDING_STEPS = (0.38, 0.7)

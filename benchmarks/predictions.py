@@ -14,16 +14,16 @@ from pathlib import Path
 
 import torch
 
-from golf.fit import fit
-from golf.interrupt import StopFlag
-from golf.looks import predict_size
-from golf.observer import Observer
 from golf.optim import Optimizers
-from golf.pack import make_draft
-from golf.runs import Run
-from golf.session import Session
-from golf.source import load_source
-from golf.workspace import find_workspace
+from golf.packing.inputs import load_source
+from golf.packing.pack import make_draft
+from golf.packing.search import fit
+from golf.run.folder import Run
+from golf.run.workspace import find_workspace
+from golf.runtime.interrupt import StopFlag
+from golf.runtime.observer import Observer
+from golf.training.diagnostics import predict_size
+from golf.training.state import Session
 
 CPU = torch.device("cpu")
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from golf.evaluate import evaluate
+from golf.evaluation.loss import evaluate
 from golf.model import Transformer, initialize
 from golf.recipe import Recipe, find_recipe, load_recipe
 

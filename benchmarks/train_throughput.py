@@ -21,15 +21,15 @@ from typing import Any
 import torch
 
 from golf.data import Batches, TokenSet, prepare
-from golf.interrupt import StopFlag
-from golf.looks import matrices_of, matrix_figures, predict_size
 from golf.model import Transformer, initialize
 from golf.optim import Optimizers
 from golf.recipe import Recipe, change_recipe, find_recipe, load_recipe
-from golf.runs import Run
-from golf.session import Session
-from golf.train import train
-from golf.workspace import find_workspace
+from golf.run.folder import Run
+from golf.run.workspace import find_workspace
+from golf.runtime.interrupt import StopFlag
+from golf.training.diagnostics import matrices_of, matrix_figures, predict_size
+from golf.training.state import Session
+from golf.training.train import train
 
 CPU = torch.device("cpu")
 

@@ -24,15 +24,15 @@ import torch
 
 from benchmarks.compressibility import RECIPE, VARIANTS, training_loss, welch
 from benchmarks.work import main, name_of, results
-from golf.fit import fit
-from golf.interrupt import StopFlag
-from golf.observer import Observer
-from golf.pack import make_draft, measured
+from golf.packing.inputs import load_source
+from golf.packing.pack import make_draft, measured
+from golf.packing.search import fit
 from golf.recipe import load_recipe
-from golf.runs import Run
-from golf.source import load_source
-from golf.train import train
-from golf.workspace import find_workspace
+from golf.run.folder import Run
+from golf.run.workspace import find_workspace
+from golf.runtime.interrupt import StopFlag
+from golf.runtime.observer import Observer
+from golf.training.train import train
 
 CAP = 200_000
 WIDTHS = (96, 128, 192, 256)

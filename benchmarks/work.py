@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from golf import durable
+from golf.runtime import durable
 
 
 class Job(Protocol):

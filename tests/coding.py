@@ -1,6 +1,6 @@
 """One matrix as integers, where packs code many side by side."""
 
-from golf.compress.codec import code_matrices
+from golf.compress.encode_matrix import code_matrices
 
 
 def code_matrix(given, scale, *, low_rank):

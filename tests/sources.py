@@ -2,11 +2,11 @@
 
 import torch
 
-from golf.interrupt import listening
-from golf.observer import Observer
-from golf.pack import make_draft
-from golf.runs import Run
-from golf.source import load_source
+from golf.packing.inputs import load_source
+from golf.packing.pack import make_draft
+from golf.run.folder import Run
+from golf.runtime.interrupt import listening
+from golf.runtime.observer import Observer
 
 
 def source_of(workspace, *settings):

@@ -15,8 +15,8 @@ import torch
 from cli import environment, golf, golf_json, golf_process
 
 from golf.artifact import assemble, open_artifact
-from golf.checkpoint import load_checkpoint
 from golf.data import open_shard, write_shard
+from golf.run.checkpoint import load_checkpoint
 
 
 def run_folder(workspace):
@@ -222,7 +222,7 @@ def test_a_tokenizer_that_counts_more_bytes_than_the_text_has_fails(trained, mon
     def inflated(data, tokenizer, *, path, limit, stop=None):
         return Accounting(documents=1, tokens=10, text_bytes=100, counted_bytes=101)
 
-    monkeypatch.setattr("golf.verify.text_accounting", inflated)
+    monkeypatch.setattr("golf.evaluation.verify.text_accounting", inflated)
     done = golf("verify", "artifact.bin", cwd=trained, check=3)
     assert "bytes of the text" in done.stderr
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from golf import durable
 from golf.artifact.canonical import encode_canonical
 from golf.artifact.layout import VERSION, Header, Limits
 from golf.artifact.manifest import Manifest
@@ -13,6 +12,7 @@ from golf.artifact.read import parse_artifact
 from golf.artifact.sections import Payload, tile
 from golf.artifact.zstd import compress_zstd
 from golf.errors import DamagedFile, UsageError
+from golf.runtime import durable
 
 
 def assemble(

@@ -19,7 +19,7 @@ from golf.cli.pack import pack
 from golf.cli.train import train
 from golf.cli.verify import verify
 from golf.errors import GolfError
-from golf.interrupt import leave
+from golf.runtime.interrupt import leave
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

@@ -35,12 +35,12 @@ def check(folder: Path, cap: int, records: tuple[float, ...], profile: str, as_j
     Nothing in the folder is executed. Exit code 3 if a rule fails.
     """
     from golf.cli.terminal import show, show_json
+    from golf.contest.rules import PROFILES
+    from golf.contest.rules.folder import read_submission
+    from golf.contest.rules.judge import judge
     from golf.errors import ClaimError
     from golf.report import findings_table
-    from golf.results import to_json
-    from golf.rules import PROFILES
-    from golf.rules.folder import read_submission
-    from golf.rules.judge import judge
+    from golf.runtime.json_values import to_json
 
     chosen = next(each for each in PROFILES if each == profile)
     findings = judge(read_submission(folder), cap=cap, record=list(records) or None, profile=chosen)

@@ -62,10 +62,10 @@ def prepare(
     """
     from golf.cli.terminal import show, show_json, watching
     from golf.data import TOKENIZER_FILE
-    from golf.dataset import prepare_dataset
-    from golf.interrupt import listening
+    from golf.data.dataset import prepare_dataset
     from golf.report import prepared_table, recipe_lines
-    from golf.results import to_json
+    from golf.runtime.interrupt import listening
+    from golf.runtime.json_values import to_json
 
     with listening() as stop, watching() as observer:
         result = prepare_dataset(
@@ -104,10 +104,10 @@ def prepare(
 def info(folder: Path, tokenizer: Path | None, as_json: bool) -> None:
     """Read every token of FOLDER's shards: tokens, documents, bytes; a malformed one is named with its offset."""
     from golf.cli.terminal import show, show_json
-    from golf.dataset import dataset_info
-    from golf.interrupt import listening
+    from golf.data.dataset import dataset_info
     from golf.report import info_table, recipe_lines
-    from golf.results import to_json
+    from golf.runtime.interrupt import listening
+    from golf.runtime.json_values import to_json
 
     with listening() as stop:
         found = dataset_info(folder, tokenizer=tokenizer, check=lambda: stop.raise_if_stopped("stopped while reading"))
@@ -151,11 +151,11 @@ def fetch(
     Sizes and digests are checked, also of files that are there; what broke off is resumed. Needs golf[hub].
     """
     from golf.cli.terminal import show, show_json, watching
-    from golf.fetch import REPOSITORY
-    from golf.fetch import fetch as fetch_flow
-    from golf.interrupt import listening
+    from golf.data.fetch import REPOSITORY
+    from golf.data.fetch import fetch as fetch_flow
     from golf.report import fetched_table, recipe_lines
-    from golf.results import to_json
+    from golf.runtime.interrupt import listening
+    from golf.runtime.json_values import to_json
 
     assert dataset == "fineweb"  # click allows no other
     with listening() as stop, watching() as observer:

@@ -47,11 +47,11 @@ def evaluate(
     """
     from golf.cli.terminal import show, show_json, watching
     from golf.cli.verify import find_artifact
-    from golf.device import resolve_device
-    from golf.interrupt import listening
+    from golf.evaluation.evaluate import score
     from golf.report import evaluation_table
-    from golf.results import to_json
-    from golf.score import score
+    from golf.runtime.device import resolve_device
+    from golf.runtime.interrupt import listening
+    from golf.runtime.json_values import to_json
 
     with listening() as stop, watching() as observer:
         result = score(

@@ -10,7 +10,7 @@ import click
 from golf.cli.options import json_option
 
 if TYPE_CHECKING:
-    from golf.runs import Run
+    from golf.run.folder import Run
 
 
 @click.command(
@@ -69,10 +69,12 @@ def export(
     exported from one run's artifact.
     """
     from golf.cli.terminal import note, show, show_json
+    from golf.contest.export import Details, export_submission
+    from golf.contest.export_weights import export_weights
+    from golf.contest.results import Exported, ExportedWeights
     from golf.errors import UsageError
-    from golf.export import Details, export_submission, export_weights
     from golf.report import export_table
-    from golf.results import Exported, ExportedWeights, to_json
+    from golf.runtime.json_values import to_json
 
     chosen = _chosen(runs)
     result: Exported | ExportedWeights
@@ -95,8 +97,8 @@ def export(
 def _chosen(runs: tuple[Path, ...]) -> list[Run]:
     """The runs that are named, or the one packed last."""
     from golf.errors import UsageError
-    from golf.runs import Run, from_here, newest_run
-    from golf.workspace import find_workspace
+    from golf.run.folder import Run, from_here, newest_run
+    from golf.run.workspace import find_workspace
 
     for run in runs:
         if not run.is_dir():

@@ -29,9 +29,9 @@ from golf.cli.options import device_option
 def generate(artifact: Path, prompt: str, tokens: int, temperature: float, seed: int, device: str) -> None:
     """Continue PROMPT with the model in ARTIFACT; prints prompt and continuation to stdout."""
     from golf.cli.verify import find_artifact
-    from golf.device import resolve_device
     from golf.errors import UsageError
-    from golf.generate import generate as stream
+    from golf.evaluation.generate import generate as stream
+    from golf.runtime.device import resolve_device
 
     if math.isnan(temperature) or (not prompt.isprintable() and any("\ud800" <= c <= "\udfff" for c in prompt)):
         raise UsageError("the prompt must be UTF-8 text and the temperature a number")

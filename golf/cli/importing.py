@@ -30,13 +30,13 @@ def import_(file: Path, recipe: str, settings: tuple[str, ...], out: Path | None
     Nothing in FILE is executed. Keys that do not fit the recipe's model are named.
     """
     from golf.cli.terminal import show_json, watching
-    from golf.importing import import_weights
-    from golf.interrupt import listening
     from golf.recipe import find_recipe, load_recipe
-    from golf.results import to_json
-    from golf.runs import Run, from_here, lock
-    from golf.train import claim_folder
-    from golf.workspace import find_workspace
+    from golf.run.folder import Run, from_here, lock
+    from golf.run.import_weights import import_weights
+    from golf.run.workspace import find_workspace
+    from golf.runtime.interrupt import listening
+    from golf.runtime.json_values import to_json
+    from golf.training.train import claim_folder
 
     workspace = find_workspace(Path.cwd())
     resolved = load_recipe(find_recipe(recipe), settings)

@@ -22,14 +22,14 @@ from golf.cli.options import json_option
 def inspect(artifact: Path, as_json: bool) -> None:
     """Check ARTIFACT's structure and digests and show what is in it; decodes no weight, needs no torch."""
     from golf.artifact import open_artifact
+    from golf.artifact.ledger import artifact_ledger
     from golf.cli.terminal import show, show_json
     from golf.cli.verify import find_artifact
-    from golf.ledger import artifact_ledger
 
     found = open_artifact(find_artifact(artifact))
     ledger = artifact_ledger(found)
     if as_json:
-        from golf.results import to_json
+        from golf.runtime.json_values import to_json
 
         sections = [section.to_json() for section in found.sections]
         show_json(found.manifest.to_json() | {"sections": sections, "ledger": to_json(ledger)})

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from golf.sizes import parse_size
+from golf.runtime.byte_sizes import parse_size
 
 
 class Size(click.ParamType[int]):

@@ -10,7 +10,7 @@ import click
 from golf.cli.options import CodeBytes, Size, device_option, json_option
 
 if TYPE_CHECKING:
-    from golf.runs import Run
+    from golf.run.folder import Run
 
 
 @click.command(
@@ -63,8 +63,8 @@ def pack(
     size instead.
     """
     from golf.errors import UsageError
-    from golf.runs import Run, from_here, newest_run
-    from golf.workspace import find_workspace
+    from golf.run.folder import Run, from_here, newest_run
+    from golf.run.workspace import find_workspace
 
     workspace = find_workspace(Path.cwd())
     chosen = Run(from_here(run) if run else from_here(newest_run(workspace.artifacts).folder))
@@ -95,15 +95,15 @@ def _pack(
     device: str,
     as_json: bool,
 ) -> None:
-    from golf import durable
-    from golf.bundle import script
     from golf.cli.terminal import as_text, note, show, show_json, watching
-    from golf.device import resolve_device
-    from golf.interrupt import listening
-    from golf.pack import pack as pack_flow
+    from golf.contest.bundle import script
+    from golf.packing.pack import pack as pack_flow
     from golf.report import factor_tables, ledger_tables, pack_summary
-    from golf.results import to_json
-    from golf.runs import lock
+    from golf.run.folder import lock
+    from golf.runtime import durable
+    from golf.runtime.device import resolve_device
+    from golf.runtime.interrupt import listening
+    from golf.runtime.json_values import to_json
 
     with lock(run), listening() as stop, watching() as observer:
         replaced = _replaceable(target)
@@ -160,14 +160,14 @@ def _curve(
     device: str,
     as_json: bool,
 ) -> None:
-    from golf import durable
     from golf.cli.terminal import as_text, note, show, show_json, watching
-    from golf.curve import curve
-    from golf.device import resolve_device
-    from golf.interrupt import listening
+    from golf.packing.curve import curve
     from golf.report import curve_png, curve_table
-    from golf.results import to_json
-    from golf.runs import lock
+    from golf.run.folder import lock
+    from golf.runtime import durable
+    from golf.runtime.device import resolve_device
+    from golf.runtime.interrupt import listening
+    from golf.runtime.json_values import to_json
 
     with lock(run), listening() as stop, watching() as observer:
         result = curve(

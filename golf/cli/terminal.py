@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from golf.loglines import step_line
-from golf.results import finite
+from golf.run.log_lines import step_line
+from golf.runtime.json_values import finite
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from golf.observer import Observer
+    from golf.runtime.observer import Observer
 
 
 def show(tables: Iterable[RenderableType]) -> None:
@@ -47,7 +47,7 @@ def note(text: str) -> None:
 @contextmanager
 def watching(total_steps: int | None = None) -> Iterator[Observer]:
     """An Observer that shows progress: a live bar on a terminal, else a line for every logged record."""
-    from golf.observer import Observer
+    from golf.runtime.observer import Observer
 
     if not sys.stderr.isatty() or "NO_COLOR" in os.environ:
         yield Observer(record=lambda r: print(step_line(r, total_steps), file=sys.stderr, flush=True), note=note)

@@ -13,7 +13,7 @@ from golf.cli.options import device_option, json_option
 
 if TYPE_CHECKING:
     from golf.recipe import Recipe
-    from golf.runs import Run
+    from golf.run.folder import Run
 
 
 @click.command(
@@ -53,8 +53,8 @@ def train(
     Writes recipe.toml, metrics.jsonl and checkpoint.safetensors into the run's folder. Ctrl-C saves and stops.
     """
     from golf.recipe import find_recipe, load_recipe
-    from golf.runs import Run, from_here
-    from golf.workspace import find_workspace
+    from golf.run.folder import Run, from_here
+    from golf.run.workspace import find_workspace
 
     workspace = find_workspace(Path.cwd())
     if resume and recipe is None and out is not None and Run(out).recipe.exists():
@@ -75,10 +75,10 @@ def train(
 
 def _dry_run(recipe: Recipe, device: str, as_json: bool) -> None:
     from golf.cli.terminal import note, show, show_json
-    from golf.device import resolve_device
-    from golf.plan import plan
     from golf.report import plan_tables
-    from golf.results import to_json
+    from golf.runtime.device import resolve_device
+    from golf.runtime.json_values import to_json
+    from golf.training.dry_run import plan
 
     data, tokenizer = recipe.data, recipe.tokenizer
     named = {"data.path": data.path, "data.val_path": data.val_path, "tokenizer.path": tokenizer.path}
@@ -93,17 +93,18 @@ def _dry_run(recipe: Recipe, device: str, as_json: bool) -> None:
 
 
 def _train(recipe: Recipe, run: Run, cache: Path, device: str, *, resume: bool, force: bool, as_json: bool) -> None:
-    from golf import durable
     from golf.cli.terminal import as_text, show, show_json, watching
-    from golf.device import own_device, resolve_device
-    from golf.interrupt import listening
-    from golf.observer import Observer
-    from golf.processes import joined
+    from golf.packing.timing import reserve
     from golf.report import training_table
-    from golf.results import to_json
-    from golf.runs import lock
-    from golf.train import claim_folder
-    from golf.train import train as train_flow
+    from golf.run.folder import lock
+    from golf.runtime import durable
+    from golf.runtime.device import own_device, resolve_device
+    from golf.runtime.interrupt import listening
+    from golf.runtime.json_values import to_json
+    from golf.runtime.observer import Observer
+    from golf.runtime.processes import joined
+    from golf.training.train import claim_folder
+    from golf.training.train import train as train_flow
 
     chosen = own_device(resolve_device(device))
     with joined(chosen) as processes, listening() as stop, ExitStack() as stack:
@@ -122,6 +123,7 @@ def _train(recipe: Recipe, run: Run, cache: Path, device: str, *, resume: bool, 
             resume=resume,
             observer=observer,
             processes=processes,
+            reserve=reserve,
         )
         if result is not None:
             durable.write_text(run.result, as_text(to_json(result)))

@@ -11,7 +11,7 @@ import click
 from golf.cli.options import Size, device_option, json_option
 
 if TYPE_CHECKING:
-    from golf.verify import Bounds
+    from golf.evaluation.verify import Bounds
 
 
 @click.command(
@@ -56,12 +56,12 @@ def verify(
     """
     from golf.artifact import Limits
     from golf.cli.terminal import note, show, show_json, watching
-    from golf.device import resolve_device
     from golf.errors import ClaimError, UsageError
-    from golf.interrupt import listening
+    from golf.evaluation.verify import verify as verify_flow
     from golf.report import verdict_table
-    from golf.results import to_json
-    from golf.verify import verify as verify_flow
+    from golf.runtime.device import resolve_device
+    from golf.runtime.interrupt import listening
+    from golf.runtime.json_values import to_json
 
     if max_bpb is not None and math.isnan(max_bpb):
         raise UsageError("--max-bpb must be a number")
@@ -91,8 +91,8 @@ def verify(
 
 def find_artifact(path: Path) -> Path:
     """The path itself, or, for a bare name that is not here, the file of that name in the newest run."""
-    from golf.runs import from_here, newest_run
-    from golf.workspace import find_workspace
+    from golf.run.folder import from_here, newest_run
+    from golf.run.workspace import find_workspace
 
     if path.exists() or len(path.parts) > 1:
         return path
@@ -101,8 +101,8 @@ def find_artifact(path: Path) -> Path:
 
 def _bounds(cap: int | None, code_bytes: int | None, max_bpb: float | None, recipe: str | None) -> Bounds:
     """What the flags, then the recipe, hold the artifact against."""
+    from golf.evaluation.verify import Bound, Bounds
     from golf.recipe import find_recipe, load_recipe
-    from golf.verify import Bound, Bounds
 
     given = {"cap": cap, "code_bytes": code_bytes, "max_bpb": max_bpb}
     flags = {"cap": "--cap", "code_bytes": "--code-bytes", "max_bpb": "--max-bpb"}

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from golf import durable
 from golf.data.corpus import SPLITS, Split
 from golf.data.shards import Tokens, TokenStream, write_shard
 from golf.data.tokenizer import Accounting, Tokenizer, load_tokenizer
 from golf.errors import DamagedFile, GolfError
+from golf.runtime import durable
 
 # The contest's shard size; a shard is gathered in memory, at 2 bytes a token.
 SHARD_TOKENS = 100_000_000

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from golf import durable
 from golf.errors import DataError, EnvironmentFailure, UsageError
+from golf.runtime import durable
 
 # What a download reports: the share of the file that is there, 0 to 1.
 Progress = Callable[[float], None]

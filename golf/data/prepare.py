@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import sentencepiece
 
-from golf import durable, recipe
+from golf import recipe
 from golf.data.bpe import train_sentencepiece
 from golf.data.cache import (
     CachedSplit,
@@ -26,6 +26,7 @@ from golf.data.shards import Tokens, TokenStream, open_shard
 from golf.data.textfiles import Document
 from golf.data.tokenizer import Accounting, ByteTokenizer, Tokenizer, load_tokenizer, with_bos
 from golf.errors import DataError, EnvironmentFailure, Interrupted, naming
+from golf.runtime import durable
 
 # Part of every cache key; raised whenever splitting, training or encoding changes what comes out.
 _CACHE_FORMAT = 2

@@ -15,8 +15,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from golf import durable
 from golf.errors import DamagedShard, DataError, EnvironmentFailure
+from golf.runtime import durable
 
 # The contest's format (modded-nanogpt's, with its magic and version).
 MAGIC, VERSION = 20240520, 1

@@ -9,11 +9,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from golf.device import product_dtype
 from golf.optim.numuon import NuMuon
 from golf.optim.schedules import momentum, rank_fraction, weight_decay
 from golf.optim.spectral import newton_schulz
 from golf.recipe import Optimizer as Section
+from golf.runtime.device import product_dtype
 
 # torch.optim.Muon's, after Keller Jordan (https://kellerjordan.github.io/posts/muon/).
 _MUON_QUINTIC = (3.4445, -4.7750, 2.0315)

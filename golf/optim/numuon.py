@@ -10,12 +10,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from golf.optim.finite import LateCheck, first_not_finite, sums_of
-from golf.optim.move import Direction, Move
+from golf.optim.batching import cut, stack_aims, stack_bases, unstack
+from golf.optim.nonfinite import LateCheck, first_not_finite, sums_of
+from golf.optim.parameter_update import Direction, Move
 from golf.optim.schedules import rank_of
-from golf.optim.shares import balance, exchange
 from golf.optim.spectral import POLAR_EXPRESS, exact_directions, newton_schulz, top_factors
-from golf.optim.stacks import cut, stack_aims, stack_bases, unstack
+from golf.optim.work_sharing import balance, exchange
 
 # What each column of a basis gets of a coordinate axis at every step: a direction that was lost, as all are where a
 # gradient is zero, is found again from it. The others turn by a thousandth, and back with the product that follows.

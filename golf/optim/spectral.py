@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from golf.optim.products import products_of
+from golf.optim.matmul_precision import products_of
 
 # Optimal odd quintics that bring singular values in [1e-3, 1] to 1 (Polar Express, arXiv:2505.16932, safety 2e-2).
 POLAR_EXPRESS = (

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from golf.sizes import parse_size
+from golf.runtime.byte_sizes import parse_size
 
 
 def _refuse(*mistakes: tuple[object, str]) -> None:

@@ -6,8 +6,8 @@ import io
 
 from rich.table import Table
 
+from golf.packing.results import Curve
 from golf.report.tables import table
-from golf.results import Curve
 
 
 def curve_table(curve: Curve) -> Table:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 
 from golf.report.tables import table
-from golf.results import DatasetInfo, Fetched, PreparedDataset
+
+if TYPE_CHECKING:
+    from golf.data.results import DatasetInfo, Fetched, PreparedDataset
 
 
 def prepared_table(result: PreparedDataset) -> Table:

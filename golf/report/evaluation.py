@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from golf.evaluation.results import Evaluation
 from golf.report.tables import table
-from golf.results import Evaluation
 
 
 def evaluation_table(result: Evaluation) -> Table:

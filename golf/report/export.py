@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from golf.contest.results import Exported, ExportedWeights
 from golf.report.tables import percent, table
-from golf.results import Exported, ExportedWeights
 
 
 def export_table(result: Exported | ExportedWeights) -> Table:

@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from golf.contest.rules import Finding, Profile
 from golf.report.tables import table
-from golf.rules import Finding, Profile
 
 _STYLES = {"PASS": "green", "FAIL": "bold red", "CANNOT TELL": "yellow"}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.table import Table
 
 from golf.artifact import Artifact
+from golf.artifact.ledger import TENSOR_PARTS, Ledger
 from golf.report.ledger import part_columns
 from golf.report.tables import percent, table
-from golf.results import TENSOR_PARTS, Ledger
 
 
 def inspection_table(artifact: Artifact, ledger: Ledger) -> list[Table]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from golf.artifact.ledger import TENSOR_PARTS, Ledger
+from golf.packing.results import ClockLedger, PackResult, RateLedger
 from golf.report.tables import percent, table
-from golf.results import TENSOR_PARTS, ClockLedger, Ledger, PackResult, RateLedger
 
 
 def pack_summary(result: PackResult) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from golf.report.tables import percent, table
-from golf.results import Plan
+from golf.training.results import Plan
 
 
 def plan_tables(plan: Plan) -> list[Table]:

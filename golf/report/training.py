@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from golf.report.tables import table
-from golf.results import TrainResult
+from golf.training.results import TrainResult
 
 
 def training_table(result: TrainResult) -> Table:

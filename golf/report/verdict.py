@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
+from golf.evaluation.results import Check, Verdict
 from golf.report.tables import literal, table
-from golf.results import Check, Verdict
 
 _MARKS = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("-", "")}
 

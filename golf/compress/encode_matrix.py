@@ -1,0 +1,234 @@
+"""Weights to integers: scaled, factorized, rounded.
+
+`round_matrices` owns the order of things: factors are quantized first, decoded, and the residual is what their DECODED
+product leaves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from golf.compress import trellis
+from golf.compress.context_scales import Codes, Spread, offsets, whole_spread
+from golf.compress.decode_matrix import Coded, Weights, symbols_of, unscaled
+from golf.compress.fisher import Sensitivity
+from golf.compress.gptq import feedback, round_columns, round_together
+from golf.compress.low_rank import (
+    Factors,
+    LowRank,
+    Spectrum,
+    choose_rank,
+    factorize,
+    no_factors,
+    reconstruct,
+    spectrum,
+)
+from golf.compress.quantize import Steps, from_codes, relative_steps
+from golf.compress.rate_search import least_scale
+
+# Fractional parts of its multiples fill [0, 1) as evenly as any (Weyl's sequence of the golden ratio).
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What tuning found: the residual's targets (M, N) in scaled coordinates, and factors, for the one step `scale`.
+
+    Another global step moves where targets are rounded, not what symbols stand for: the network was tuned with those
+    (measured in docs/log.md).
+    """
+
+    targets: Weights
+    factors: Factors
+    scale: float
+
+    def at(self, scale: float) -> Weights:
+        """Targets in units of the step, larger where `scale` is finer, so that more of them round away from zero.
+
+        Each grows at a speed of its own: where many lie at a boundary, they cross it one after another.
+        """
+        units = self.targets / np.float32(self.scale)
+        if scale == self.scale:
+            return units
+        turns = np.arange(units.size, dtype=np.float64) * _GOLDEN
+        speeds = 0.5 + (turns - np.floor(turns)).astype(np.float32).reshape(units.shape)
+        grown: Weights = units * np.exp(np.float32(math.log(self.scale / scale)) * speeds)
+        return grown
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """Factors, and the residual's targets and what they were rounded to, (M, N) in units of the steps.
+
+    Without a residual both are None. The targets of an untuned matrix have the errors of the columns behind them in.
+    """
+
+    factors: Factors
+    targets: Weights | None
+    values: Weights | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What does not depend on the global step: a matrix in scaled coordinates, its steps, feedback and spectrum.
+
+    `spread` is the feedback's, `offsets` how far the weights of rows and columns spread beside the whole's.
+    """
+
+    name: str
+    scaled: Weights
+    steps: Steps
+    base: float
+    sensitivity: Sensitivity
+    spread: Weights
+    offsets: tuple[Codes, Codes]
+    spectrum: Spectrum | None
+    rank: int | None = None
+    """the rank to use; None: whichever pays at the step"""
+    tuned: Tuned | None = None
+    states: int = 0
+    """of the trellis that residuals are quantized with; 0: plain rounding"""
+
+    def unit(self, scale: float) -> float:
+        """The step of residual symbols at the global step `scale`, which sets how large errors are.
+
+        A trellis's grid is finer than plain rounding's of the same error. A tuned matrix keeps its step.
+        """
+        return self.tuned.scale if self.tuned else scale * self._grain
+
+    def least_scale(self) -> float:
+        """The global step below which symbols could overflow, factors included."""
+        return least_scale(float(np.sqrt(np.square(self.scaled, dtype=np.float64).sum()))) / self._grain
+
+    @property
+    def _grain(self) -> float:
+        return trellis.GRAIN if self.states else 1.0
+
+
+def prepare_matrix(
+    name: str, weights: Weights, sensitivity: Sensitivity, *, low_rank: LowRank, states: int = 0
+) -> Prepared:
+    """Scale a matrix (M, N) by its relative steps 1 / (√g_i ℓ_j), separable and rounded to their codes."""
+    back = feedback(sensitivity.metric)
+    steps, row_base, column_base = relative_steps(sensitivity.rows, back.weights)
+    base = row_base * column_base
+    scaled = (weights / (steps.relative() * np.float32(base))).astype(np.float32)
+    column_steps = from_codes(steps.columns)
+    terms = None
+    if low_rank != "off":
+        row_weights = np.sqrt(sensitivity.rows) * row_base * from_codes(steps.rows)
+        terms = spectrum(scaled, row_weights, column_base * column_steps, sensitivity.metric)
+    wide = offsets(weights)
+    return Prepared(name, scaled, steps, base, sensitivity, back.scaled(column_steps), wide, terms, states=states)
+
+
+def together(prepared: Iterable[Prepared]) -> list[list[Prepared]]:
+    """Matrices in groups that `code_matrices` is fastest with: those that a trellis rounds by columns side by side."""
+    groups: dict[object, list[Prepared]] = {}
+    for each in prepared:
+        alone = each.tuned is not None or not each.states
+        groups.setdefault(each.name if alone else each.scaled.shape[1], []).append(each)
+    return list(groups.values())
+
+
+def code_matrices(
+    given: Sequence[Prepared], scale: float, *, low_rank: LowRank, poll: Callable[[], None] = lambda: None
+) -> list[Coded]:
+    """Integers of prepared matrices at the global step `scale`, which all of their weighted errors are in units of.
+
+    Matrices do not mind one another; many of equally many columns are faster at once. `poll` is called now and then
+    and may raise to stop.
+    """
+    found = round_matrices(given, scale, low_rank=low_rank, poll=poll)
+    return [_coded(each, scale, rounding) for each, rounding in zip(given, found, strict=True)]
+
+
+def round_matrices(
+    given: Sequence[Prepared], scale: float, *, low_rank: LowRank, poll: Callable[[], None] = lambda: None
+) -> list[Rounding]:
+    """Factors first; then what their decoded product leaves, rounded, each column taking up the errors behind it."""
+    found: dict[str, Rounding] = {}
+    rests: list[tuple[Prepared, Weights]] = []
+    for each in given:
+        poll()
+        if each.tuned is not None:
+            targets = each.tuned.at(scale)
+            found[each.name] = Rounding(each.tuned.factors, targets, np.rint(targets))
+            continue
+        factors = _factors(each, scale, low_rank)
+        found[each.name] = Rounding(factors, None, None)
+        if low_rank != "only":
+            target = each.scaled / np.float32(each.unit(scale))
+            rests.append((each, target - reconstruct(factors) if factors.rank else target))
+    for each, targets, values in _fed_back(rests, poll):
+        found[each.name] = replace(found[each.name], targets=targets, values=values)
+    return [found[each.name] for each in given]
+
+
+def distortion(given: Prepared, coded: Coded, scale: float) -> float:
+    """Predicted loss increase, nats per token, under the Fisher matrix that the steps were made from."""
+    error = unscaled(coded) * np.float32(given.unit(scale)) - given.scaled
+    return given.sensitivity.cost(error.astype(np.float64) * given.steps.relative() * given.base)
+
+
+def _coded(given: Prepared, scale: float, rounding: Rounding) -> Coded:
+    """Integers of one matrix, given what it was rounded to."""
+    shape, step = _shape(given.scaled), given.base * given.unit(scale)
+    residual = None if rounding.values is None else symbols_of(rounding.values, given.states)
+    if residual is None or not residual.any():
+        even = Spread.even(0, shape)
+        return Coded(given.name, shape, step, given.steps, rounding.factors, None, even)
+    spread = Spread(whole_spread(residual, given.steps), *given.offsets)
+    return Coded(given.name, shape, step, given.steps, rounding.factors, residual, spread, given.states)
+
+
+def _fed_back(
+    rests: Sequence[tuple[Prepared, Weights]], poll: Callable[[], None]
+) -> Iterator[tuple[Prepared, Weights, Weights]]:
+    """Each matrix with its targets and what they were rounded to; those for a trellis by columns side by side."""
+    coded: dict[int, list[tuple[Prepared, Weights]]] = {}
+    for each, rest in rests:
+        if each.states:
+            coded.setdefault(rest.shape[1], []).append((each, rest))
+        else:
+            values, targets = round_columns(rest, each.spread)
+            yield each, targets, values
+    for group in coded.values():
+        nearest = _nearest(group[0][0].states, [len(rest) for _, rest in group], poll)
+        found = round_together([rest for _, rest in group], [each.spread for each, _ in group], nearest)
+        for (each, _), (values, targets) in zip(group, found, strict=True):
+            yield each, targets, values
+
+
+def _nearest(states: int, sizes: list[int], poll: Callable[[], None]) -> Callable[[Tensor], Tensor]:
+    """What a trellis rounds one column to, of matrices of `sizes` rows side by side."""
+    code, where, total = trellis.of(states), trellis.side_by_side(sizes), sum(sizes)
+    column, rounded = np.zeros(total + 1, dtype=np.float32), np.empty(total + 1, dtype=np.float32)
+
+    def nearest(targets: Tensor) -> Tensor:
+        poll()
+        column[:total] = targets.numpy()
+        rounded[where] = code.round_lanes(column.take(where))
+        return torch.from_numpy(rounded[:total])
+
+    return nearest
+
+
+def _factors(given: Prepared, scale: float, low_rank: LowRank) -> Factors:
+    """Quantized factors of the rank that pays at this step."""
+    if given.spectrum is None or low_rank == "off":
+        return no_factors(*_shape(given.scaled))
+    rank = choose_rank(given.spectrum, scale, low_rank) if given.rank is None else given.rank
+    factors = factorize(given.spectrum, scale, rank, low_rank, spread=given.spread)
+    # the product is one of units of the residual's symbols
+    return replace(factors, base=factors.base * math.sqrt(scale / given.unit(scale))) if rank else factors
+
+
+def _shape(matrix: Weights) -> tuple[int, int]:
+    return matrix.shape[0], matrix.shape[1]

@@ -1,0 +1,152 @@
+"""Low-rank factors: which singular directions pay for their bytes, and how finely to store them.
+
+Directions are those of the weighted matrix  G^½ W C  (G the rows' sensitivities, C Cᵀ the metric of the inputs), where
+squared errors are losses: keeping its first R terms is the best approximation of rank R. Prices are those of scaled
+coordinates, in which every weight's quantization step is 1, so that one λ prices a squared error against a bit in
+every matrix of the model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from golf.compress.gptq import round_columns
+from golf.compress.quantize import Symbols, dequantize, from_codes, quantize, to_codes
+
+LowRank = Literal["auto", "off", "only"]
+
+# A unit-step uniform quantizer spends D = 1/12 with dD/dR = -2 ln 2 D: the price of a bit in squared error.
+BIT_PRICE = 2 * math.log(2) / 12
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Terms of a matrix (M, N) in scaled coordinates, float32: it equals left (M, K) · values (K,) · right (K, N).
+
+    `values` are the singular values of the weighted matrix. `ranks` are those worth trying, and `tails` the mean
+    squares that each leaves of the scaled matrix.
+    """
+
+    left: NDArray[np.float32]
+    values: NDArray[np.float32]
+    right: NDArray[np.float32]
+    ranks: list[int]
+    tails: list[float]
+
+    def energy(self, rank: int) -> float:
+        """Share of the weighted matrix's squared norm that the first `rank` terms hold."""
+        energy = np.square(self.values, dtype=np.float64)
+        return float(energy[:rank].sum() / max(energy.sum(), 1e-300))
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Quantized left (M, R) and right (R, N) factors; term k of both has step `base` · 2^(codes_k / 4)."""
+
+    left: Symbols
+    right: Symbols
+    base: float
+    codes: NDArray[np.uint8]
+
+    @property
+    def rank(self) -> int:
+        """R, the number of rank-one terms."""
+        return len(self.codes)
+
+
+def spectrum(
+    scaled: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64], metric: NDArray[np.float64]
+) -> Spectrum:
+    """Decompose a scaled matrix (M, N) once; any coarser step only divides its singular values.
+
+    `rows` (M,) and `columns` (N,) turn scaled into weighted coordinates: the weighted matrix is
+    diag(rows) · scaled · diag(columns) · C with C Cᵀ = `metric`.
+    """
+    lower = torch.linalg.cholesky(torch.from_numpy(metric)) * torch.from_numpy(columns)[:, None]
+    weighted = torch.from_numpy(rows)[:, None] * (torch.from_numpy(scaled).double() @ lower)
+    left, values, right = torch.linalg.svd(weighted.float(), full_matrices=False)
+    left = (left.double() / torch.from_numpy(rows)[:, None]).float()
+    right = torch.linalg.solve_triangular(lower, right.double(), upper=False, left=False).float()
+    ranks = _candidates(len(values))
+    remainder, tails, reached = torch.from_numpy(scaled).clone(), [], 0
+    for rank in ranks:
+        new = slice(reached, rank)
+        remainder -= (left[:, new] * values[new]) @ right[new]
+        tails.append(float(remainder.double().square().mean()))
+        reached = rank
+    return Spectrum(left.numpy(), values.numpy(), right.numpy(), ranks, tails)
+
+
+def choose_rank(given: Spectrum, scale: float, low_rank: LowRank) -> int:
+    """The rank with the least cost D + λR at the global step `scale`; 0 where none pays.
+
+    A weight of variance v (in squared steps) costs J(v): v itself while it rounds to zero (v ≤ 1/12), and 1/12 plus the
+    price of its bits above that, J(v) = (1 + ln 12v) / 12. Keeping R terms leaves the variance of the others and of the
+    factors' own rounding to the residual, and costs the bits of R (M + N) factor entries. At high rate a term of energy
+    share s therefore pays iff s > 2 ln 2 · b · (M + N) / (M N).
+    """
+    if low_rank == "off" or not len(given.values):
+        return 0
+    M, N = given.left.shape[0], given.right.shape[1]
+    costs = {}
+    for rank, tail in zip(given.ranks, given.tails, strict=True):
+        variance = tail / scale**2
+        coarseness = max(1.0, 12 * variance) if low_rank == "auto" else 1.0
+        left = variance + rank * (M + N) * coarseness / (12 * M * N)
+        cost = left if low_rank == "only" or left <= 1 / 12 else (1 + math.log(12 * left)) / 12
+        costs[rank] = M * N * cost + BIT_PRICE * _factor_bits(given, rank, scale**2 * coarseness)
+    return min(costs, key=costs.__getitem__)
+
+
+def _candidates(most: int) -> list[int]:
+    """Ranks worth trying: all small ones, then a few per octave, then full rank."""
+    sparse = np.rint(np.geomspace(1, most, 24 + 4 * most.bit_length())).astype(int)
+    return sorted({0, *range(min(most, 16) + 1), *sparse.tolist()})
+
+
+def no_factors(M: int, N: int) -> Factors:
+    """Rank 0."""
+    empty = np.empty(0, dtype=np.uint8)
+    return Factors(np.empty((M, 0), dtype=np.int32), np.empty((0, N), dtype=np.int32), 1.0, empty)
+
+
+def factorize(given: Spectrum, scale: float, rank: int, low_rank: LowRank, *, spread: NDArray[np.float32]) -> Factors:
+    """Quantize the first `rank` terms at the global step `scale`; the right factor with feedback `spread` (N, N)."""
+    M, N = given.left.shape[0], given.right.shape[1]
+    if not rank:
+        return no_factors(M, N)
+    values = given.values[:rank].astype(np.float64) / scale
+    variance = given.tails[given.ranks.index(rank)] / scale**2 if low_rank == "auto" else 0.0
+    values = np.maximum(values, values[0] * 1e-6)  # a term of nothing, where the matrix has fewer
+    base, codes = to_codes(np.sqrt(max(1.0, 12 * variance) / values))
+    steps = (base * from_codes(codes)).astype(np.float32)
+    root = np.sqrt(values).astype(np.float32) / steps
+    right, _ = round_columns(given.right[:rank] * root[:, None], spread)
+    return Factors(quantize(given.left[:, :rank] * root), quantize(right), base, codes)
+
+
+def reconstruct(factors: Factors) -> NDArray[np.float32]:
+    """The decoded product (M, N) float32 in scaled coordinates: what the residual is taken against."""
+    steps = (factors.base * from_codes(factors.codes)).astype(np.float32)
+    left = torch.from_numpy(dequantize(factors.left) * steps)
+    right = torch.from_numpy(dequantize(factors.right) * steps[:, None])
+    return (left @ right).numpy()
+
+
+def _factor_bits(given: Spectrum, rank: int, squared_step: float) -> float:
+    """Bits of the M + N entries of the first `rank` terms, each term's step² being `squared_step` over its value.
+
+    An entry of variance v in units of its step costs about ½ log₂(1 + 2πe v) bits (exact at high rate).
+    """
+    squares = np.square(given.values[:rank], dtype=np.float64) / squared_step
+    bits = 0.0
+    M, N = given.left.shape[0], given.right.shape[1]
+    for n, share in ((M, np.square(given.left[:, :rank]).mean(0)), (N, np.square(given.right[:rank]).mean(1))):
+        bits += float(0.5 * n * np.log2(1 + 2 * math.pi * math.e * squares * share).sum())
+    return bits

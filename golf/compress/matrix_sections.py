@@ -1,0 +1,178 @@
+"""Integers of matrices ↔ sections of a file.
+
+Law: unpack_matrix(pack_matrices([coded])) == coded, spreads aside where nothing is coded under them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golf.artifact import compress_zstd
+from golf.compress import entropy, trellis
+from golf.compress.context_coder import (
+    SECOND_GRID,
+    Classes,
+    Histogram,
+    Reader,
+    Tables,
+    fits,
+    residual_classes,
+    scale_classes,
+    spread_classes,
+)
+from golf.compress.context_scales import Spread
+from golf.compress.decode_matrix import Coded
+from golf.compress.low_rank import Factors
+from golf.compress.quantize import Steps, Symbols
+from golf.errors import DamagedFile
+
+# codec, decoded size, payload
+Payload = tuple[str, int, bytes]
+# flat symbols (n,) and their classes (n,)
+Part = tuple[Symbols, Classes]
+
+CONDITIONAL = "conditional"
+# The section that holds the tables of all conditionally coded ones.
+TABLES = "tables"
+_LEVEL = 19
+# No spread of float32 weights is further from its step.
+_MOST_SPREAD = 1 << 12
+# Codes of rows and columns beside it are signed bytes.
+_MOST_CODE = 127
+
+
+def pack_matrices(
+    matrices: Sequence[Coded], *, coder: entropy.Coder
+) -> tuple[Payload | None, list[dict[str, Payload]]]:
+    """The tables that all matrices share, and the sections of each.
+
+    A matrix has scales, then left and right where its rank is not 0, then a residual unless that is zero.
+    """
+    if coder == "zstd":
+        return None, [_sections(matrix, None, conditional_parts(matrix)) for matrix in matrices]
+    histogram, parts = Histogram(), [conditional_parts(matrix) for matrix in matrices]
+    for each in parts:
+        for symbols, classes in each.values():
+            if fits(symbols, classes):
+                histogram.add(symbols, classes)
+    content, tables = Tables.to_bytes(histogram), Tables.of(histogram)
+    sections = [_sections(matrix, tables, each) for matrix, each in zip(matrices, parts, strict=True)]
+    if not any(codec == CONDITIONAL for payloads in sections for codec, _, _ in payloads.values()):
+        return None, sections
+    return ("zstd", len(content), compress_zstd(content, _LEVEL)), sections
+
+
+def unpack_matrix(
+    name: str,
+    shape: tuple[int, int],
+    rank: int,
+    *,
+    step: float,
+    factor_step: float,
+    spread: int,
+    states: int,
+    sections: Mapping[str, Payload],
+    tables: Tables | None,
+    even: bool = False,
+) -> Coded:
+    """Inverse of `pack_matrices` for one matrix; raises DamagedFile naming the section that cannot be decoded.
+
+    `spread` is that of the whole; where it is `even`, rows and columns have no codes of their own.
+    """
+    M, N = shape
+    if abs(spread) > _MOST_SPREAD:
+        raise DamagedFile("manifest", f"the spread of {name} is out of range")
+    if states not in (0, *trellis.PARITY_CHECKS):
+        raise DamagedFile("manifest", f"{name} has a trellis of {states} states, which is none")
+
+    def symbols(part: str, count: int, classes: Callable[[], NDArray[np.uint8]] | None = None) -> Symbols:
+        where = f"section {name}/{part}"
+        if part not in sections:
+            raise DamagedFile(where, "is missing")
+        codec, size, payload = sections[part]
+        if codec != CONDITIONAL:
+            return entropy.decode(codec, payload, count=count, decoded_size=size, part=where)
+        if classes is None or tables is None or size != 4 * count:
+            raise DamagedFile(where, "cannot be coded conditionally")
+        if states and part == "residual":
+            return _read_trellis(Reader(tables, payload, part=where), classes().reshape(shape), states)
+        return tables.decode(payload, classes(), part=where)
+
+    even = even or sections.get("residual", ("",))[0] != CONDITIONAL
+    classes = scale_classes(M, N, rank) if even else np.concatenate((scale_classes(M, N, rank), spread_classes(M, N)))
+    codes, spreads = np.split(symbols("scales", len(classes), lambda: classes), [M + N + rank])
+    if codes.min() < 0 or codes.max() > 255:
+        raise DamagedFile(f"section {name}/scales", "a scale code is not a byte")
+    if spreads.min(initial=0) < -_MOST_CODE or spreads.max(initial=0) > _MOST_CODE:
+        raise DamagedFile(f"section {name}/scales", "a spread is out of range")
+    rows, columns, terms = np.split(codes.astype(np.uint8), [M, M + N])
+    steps = Steps(rows, columns)
+    whole = Spread.even(spread, shape) if even else Spread(spread, *np.split(spreads.astype(np.int8), [M]))
+    left = symbols("left", M * rank).reshape(M, rank) if rank else np.empty((M, 0), dtype=np.int32)
+    right = symbols("right", rank * N).reshape(rank, N) if rank else np.empty((0, N), dtype=np.int32)
+    residual = None
+    if "residual" in sections:
+        residual = symbols("residual", M * N, lambda: residual_classes(steps, whole).reshape(-1)).reshape(M, N)
+    return Coded(name, shape, step, steps, Factors(left, right, factor_step, terms), residual, whole, states)
+
+
+def conditional_parts(matrix: Coded) -> dict[str, Part]:
+    """What is coded by class, flat, with the classes of its symbols: scales, and a residual and its spreads."""
+    codes = np.concatenate((matrix.steps.rows, matrix.steps.columns, matrix.factors.codes)).astype(np.int32)
+    parts = {"scales": (codes, scale_classes(*matrix.shape, matrix.factors.rank))}
+    if matrix.residual is not None:
+        classes = residual_classes(matrix.steps, matrix.spread)
+        if matrix.states:
+            classes += SECOND_GRID * trellis.of(matrix.states).grids(matrix.residual)
+        parts["residual"] = matrix.residual.reshape(-1), classes.reshape(-1)
+        spreads = np.concatenate((matrix.spread.rows, matrix.spread.columns)).astype(np.int32)
+        parts["spreads"] = spreads, spread_classes(*matrix.shape)
+    return parts
+
+
+def _sections(matrix: Coded, tables: Tables | None, parts: Mapping[str, Part]) -> dict[str, Payload]:
+    """The sections of one matrix; with zstd alone where there are no tables.
+
+    Spreads lie behind the scales, where anything is coded under them.
+    """
+    coder: entropy.Coder = "zstd" if tables is None else "best"
+    scales, sections = [parts["scales"]], {}
+    if matrix.factors.rank:
+        sections["left"] = entropy.encode(matrix.factors.left, coder=coder)
+        sections["right"] = entropy.encode(matrix.factors.right, coder=coder)
+    if "residual" in parts:
+        block = trellis.lanes(matrix.shape[0]) * matrix.shape[1] if matrix.states else None
+        sections["residual"] = _section(*parts["residual"], tables, block=block)
+        if sections["residual"][0] == CONDITIONAL:
+            scales.append(parts["spreads"])
+    symbols, classes = (np.concatenate(each) for each in zip(*scales, strict=True))
+    return {"scales": _section(symbols, classes, tables)} | sections
+
+
+def _section(symbols: Symbols, classes: Classes, tables: Tables | None, *, block: int | None = None) -> Payload:
+    """Symbols under the shared tables, or by zstd where there are none, or where a symbol is beyond them."""
+    if tables is None or not fits(symbols, classes):
+        return entropy.encode(symbols, coder="zstd")
+    coded = tables.encode(symbols, classes, block=block)
+    # Long runs of zeros are what zstd does better; it is slow, so it is asked only there.
+    if len(coded) * 16 < symbols.size:
+        other = entropy.encode(symbols, coder="zstd")
+        if len(other[2]) < len(coded):
+            return other
+    return CONDITIONAL, symbols.size * 4, coded
+
+
+def _read_trellis(reader: Reader, classes: Classes, states: int) -> Symbols:
+    """Residual symbols (n,) of classes (M, N): each step of the trellis tells which grid the next symbols are on."""
+    symbols = np.empty(classes.shape, dtype=np.int32)
+
+    def read(rows: slice, grids: NDArray[np.uint8]) -> Symbols:
+        symbols[rows] = reader.read((classes[rows] + SECOND_GRID * grids).reshape(-1)).reshape(grids.shape)
+        return symbols[rows]
+
+    trellis.of(states).walk(classes.shape[0], classes.shape[1], read)
+    reader.finish()
+    return symbols.reshape(-1)

@@ -1,0 +1,27 @@
+"""What exports return: plain values that reports turn into tables and JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A submission's folder; bytes by file, and those of the script in both its forms. `total` counts against `cap`."""
+
+    folder: Path
+    files: dict[str, int]
+    code_plain: int
+    code_compressed: int
+    total: int
+    cap: int
+
+
+@dataclass(frozen=True)
+class ExportedWeights:
+    """Reconstituted weights for other tools; bytes by file."""
+
+    folder: Path
+    files: dict[str, int]
+    parameters: int

@@ -1,0 +1,47 @@
+"""Time: training with every use of its data, and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from golf.contest.rules.findings import Finding, Profile, unknown, verdict
+from golf.contest.rules.folder import Submission
+from golf.contest.rules.numbers import number
+
+SECONDS = 600.0
+# Stages that read training text: golf's clock has calibration, tuning and looks, earlier releases' logs calibrate and
+# solve_and_tune. Judges counted what the script's own clock covered; the rule counts these too.
+_USES_DATA = ("calibration", "tuning", "looks", "calibrate", "solve_and_tune", "hessian", "gptq")
+_EVALUATION = ("eval", "evaluation", "final_eval", "ttt")
+
+
+def clock_findings(found: Submission, profile: Profile) -> Iterator[Finding]:
+    """clock.training and clock.evaluation, from the logs, and from submission.json for the latter.
+
+    As judged, the step that was running when the time was up may end.
+    """
+    times = {name: facts for name, facts in found.logs.items() if facts.train_seconds is not None}
+    if times:
+        worst, wrong = 0.0, []
+        for name, facts in times.items():
+            uses = {k: v for k, v in facts.stages.items() if k in _USES_DATA} if profile == "strict" else {}
+            seconds = (facts.train_seconds or 0.0) + sum(uses.values())
+            worst = max(worst, seconds)
+            if seconds > SECONDS + (facts.step_seconds or 0.0) * (profile == "as-judged"):
+                also = f" with {', '.join(uses)}" if uses else ""
+                wrong.append(f"{name}: {seconds:.2f} s{also}")
+        yield verdict("clock.training", not wrong, "; ".join(wrong) or f"at most {worst:.1f} s of {SECONDS:.0f}")
+    else:
+        yield unknown("clock.training", "no log has a train_time")
+    yield _evaluation(found)
+
+
+def _evaluation(found: Submission) -> Finding:
+    seconds = [facts.stages[stage] for facts in found.logs.values() for stage in _EVALUATION if stage in facts.stages]
+    results = (found.card or {}).get("seed_results")
+    entries = list(results.values()) if isinstance(results, dict) else []
+    stated = (number(entry.get("eval_time_s")) for entry in entries if isinstance(entry, dict))
+    seconds += [value for value in stated if value is not None]
+    if not seconds:
+        return unknown("clock.evaluation", "neither a log nor submission.json has an evaluation's time")
+    return verdict("clock.evaluation", max(seconds) <= SECONDS, f"at most {max(seconds):.1f} s of {SECONDS:.0f}")

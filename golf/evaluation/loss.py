@@ -1,0 +1,133 @@
+"""The one measure of a model: nats per token and bits per byte. The trained and the rebuilt model pass through here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from golf.model import Transformer
+from golf.runtime.parallel import in_order
+
+# Logits of one forward pass: 16 MB, which is 4,096 tokens at 1,024 pieces, enough to fill two cores.
+_BATCH_LOGITS = 4096 * 1024
+
+
+@dataclass(frozen=True)
+class Score:
+    """A model's loss over `tokens` targets that stand for `bytes` bytes of text."""
+
+    loss: float
+    """nats per token"""
+    tokens: int
+    bytes: int
+
+    @property
+    def bpb(self) -> float:
+        """Bits per byte: (nats per token / ln 2) · tokens / bytes."""
+        return bits_per_byte(self.loss, tokens=self.tokens, bytes_=self.bytes)
+
+
+def bits_per_byte(loss: float, *, tokens: int, bytes_: int) -> float:
+    """Nats per token → bits per byte; infinite when the targets stand for no bytes at all."""
+    return loss / math.log(2) * tokens / bytes_ if bytes_ else math.inf
+
+
+def scored_targets(length: int, sequence_length: int) -> int:
+    """Targets that non-overlapping windows score of `length` tokens: ⌊(N-1)/T⌋·T, or all of a shorter text.
+
+    The contest's default evaluation; its tail of less than a window is not scored.
+    """
+    return (length - 1) // sequence_length * sequence_length or max(length - 1, 0)
+
+
+def spans(
+    length: int, *, window: int, stride: int | None = None, documents: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Windows (K, 3) int64 over `length` tokens as (start, end, first).
+
+    Inputs are start ... end-1; those from `first` on predict a target that is scored, the token behind them. Without a
+    `stride`, whole windows side by side, as `scored_targets` says. With one, 1 to `window`, each window scores its last
+    `stride` targets, the first all of its own, and the tail is scored too: every target once, with at least window -
+    stride tokens of context where there are so many. `documents` (starts of documents, rising, 0 first) keep the
+    context within a document; a stride is then wanted.
+    """
+    if stride is None:
+        targets = scored_targets(length, window)
+        starts = np.arange(0, targets, min(window, targets)) if targets else np.empty(0, dtype=np.int64)
+        return np.stack([starts, np.minimum(starts + window, targets), starts], axis=1)
+    if not 1 <= stride <= window:
+        raise ValueError(f"stride {stride} is not within 1 and the window {window}")
+    edges = [0, length - 1] if documents is None else [*documents.tolist(), length - 1]
+    found = [_sliding(low, high, window, stride) for low, high in pairwise(edges) if high > low]
+    return np.concatenate(found) if found else np.empty((0, 3), dtype=np.int64)
+
+
+def _sliding(low: int, high: int, window: int, stride: int) -> NDArray[np.int64]:
+    """Windows whose scored inputs are `low` ... `high` - 1."""
+    ends = np.minimum(np.arange(low + window, high + stride, stride, dtype=np.int64), high)
+    ends = ends if len(ends) else np.array([high], dtype=np.int64)
+    return np.stack([np.maximum(ends - window, low), ends, np.concatenate(([low], ends[:-1]))], axis=1)
+
+
+def evaluate(
+    model: Transformer,
+    tokens: NDArray[np.uint16],
+    target_bytes: NDArray[np.int64],
+    *,
+    sequence_length: int,
+    stride: int | None = None,
+    documents: NDArray[np.int64] | None = None,
+    device: torch.device | None = None,
+    progress: Callable[[float], None] | None = None,
+    stop: Callable[[], None] | None = None,
+) -> Score:
+    """Score `tokens` (N,), BOS included, in windows of `sequence_length` as `spans` says; sums run in float64.
+
+    The score does not depend on the number of threads.
+
+    `target_bytes` (N-1,) holds the bytes of text behind each target. `stop` may raise to end the work early.
+    """
+    places = spans(len(tokens), window=sequence_length, stride=stride, documents=documents)
+    # windows of one length together; within a length as they lie in the text
+    lengths = places[:, 1] - places[:, 0]
+    places = places[np.argsort(-lengths, kind="stable")]
+    longest = int(lengths.max(initial=1))
+    per_pass = max(1, _BATCH_LOGITS // (longest * model.vocab_size))
+    running = np.concatenate(([0], np.cumsum(target_bytes, dtype=np.int64)))
+    targets = int((places[:, 1] - places[:, 2]).sum())
+    scored_bytes = int((running[places[:, 1]] - running[places[:, 2]]).sum())
+    model.eval()
+    device = device or model.embedding.weight.device
+
+    def passes() -> Iterator[NDArray[np.int64]]:
+        for done in range(0, len(places), per_pass):
+            if stop is not None:
+                stop()
+            if progress is not None:
+                progress(done / len(places))
+            yield places[done : done + per_pass]
+
+    total = sum(in_order(lambda some: _scored_loss(model, tokens, some, device), passes(), device=device))
+    return Score(loss=total / targets if targets else math.nan, tokens=targets, bytes=scored_bytes)
+
+
+@torch.inference_mode()
+def _scored_loss(
+    model: Transformer, tokens: NDArray[np.uint16], places: NDArray[np.int64], device: torch.device
+) -> float:
+    """Nats of the scored targets of some windows (K, 3), the longest first.
+
+    Shorter ones are filled up at their end, where no prediction that counts can see it.
+    """
+    starts, ends, firsts = (column[:, None] for column in places.T)
+    inputs = starts + np.arange(int(ends[0, 0] - starts[0, 0]) + 1)
+    windows = torch.from_numpy(tokens[np.minimum(inputs, ends)].astype(np.int64)).to(device)
+    losses = model.loss(windows, reduction="none").double()
+    counts = (inputs[:, :-1] >= firsts) & (inputs[:, :-1] < ends)
+    return float(losses.sum() if counts.all() else losses[torch.from_numpy(counts).to(device)].sum())

@@ -1,0 +1,252 @@
+"""An artifact to a model: the decoding that pack (to measure), verify and generate share. Nothing but the file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from golf.artifact import Artifact, Manifest, TensorEntry, decompress_zstd
+from golf.artifact.ledger import TENSOR_PARTS
+from golf.compress.context_coder import KNOWN, Tables
+from golf.compress.decode_matrix import Coded, Weights, decode_matrix, update_digest
+from golf.compress.matrix_sections import CONDITIONAL, TABLES, Payload, unpack_matrix
+from golf.data.tokenizer import Tokenizer, load_tokenizer
+from golf.errors import DamagedFile, RecipeError, naming
+from golf.model import Transformer, parameter_shapes
+from golf.recipe import Model, Recipe, recipe_from_dict
+from golf.recipe.validate import validate
+from golf.runtime.parallel import in_order
+
+T = TypeVar("T")
+
+# Bytes of the largest activation of one window (float32). A forward pass keeps a few of that size. 256 MiB are 4,096
+# tokens of 16,384 pieces.
+MAX_WINDOW = 256 << 20
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What an artifact holds, ready to use; weights are float32 on the CPU."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+    recipe: Recipe
+
+
+def rebuild(artifact: Artifact, *, poll: Callable[[], None] = lambda: None) -> Rebuilt:
+    """Decode a checked artifact; raises DamagedFile naming the part that does not fit.
+
+    `poll` is called before every matrix and may raise to stop.
+
+    Every shape is compared with the arithmetic of the model's declared shape before a tensor is allocated.
+    """
+    with naming(artifact.path):
+        return _rebuilt(artifact, poll)
+
+
+def _rebuilt(artifact: Artifact, poll: Callable[[], None]) -> Rebuilt:
+    manifest = artifact.manifest
+    recipe = _validated(lambda: recipe_from_dict(manifest.recipe, source="recipe"))
+    shape = _validated(lambda: validate(Model, manifest.model, source="model"))
+    _check_agreement(manifest, recipe, shape)
+    _check_shapes(manifest, shape)
+    _check_sections(artifact)
+    tokenizer = _tokenizer(artifact)
+    weights = _decode_tensors(artifact, poll)
+    model = Transformer(shape, manifest.tokenizer.vocab_size)
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    return Rebuilt(model.eval(), tokenizer, recipe)
+
+
+def decoded_matrices(artifact: Artifact) -> list[Coded]:
+    """The integers of every matrix, for those who want to look at them; raises DamagedFile."""
+    _check_sections(artifact)
+    tables = _tables(artifact)
+    return [_decode_matrix(artifact, each, tables) for each in artifact.manifest.tensors if each.kind == "matrix"]
+
+
+class ContentDigest:
+    """SHA-256 of everything an artifact means: integers, scales and small tensors, whatever coded them."""
+
+    def __init__(self) -> None:
+        """Start with nothing fed."""
+        self._sha = hashlib.sha256()
+
+    def matrix(self, coded: Coded) -> None:
+        """Feed one matrix, in the order of the manifest."""
+        self._sha.update(np.array([coded.step, coded.factors.base], dtype="<f8").tobytes())
+        update_digest(coded, self._sha.update)
+
+    def small(self, content: bytes) -> None:
+        """Feed one small tensor: its values as little-endian float32."""
+        self._sha.update(content)
+
+    def hexdigest(self) -> str:
+        """64 hexadecimal digits."""
+        return self._sha.hexdigest()
+
+
+def _validated(parse: Callable[[], T]) -> T:
+    """A recipe's mistakes are the damage of a manifest that carries it."""
+    try:
+        return parse()
+    except RecipeError as error:
+        raise DamagedFile("manifest", error.mistakes[0]) from None
+
+
+def _check_agreement(manifest: Manifest, recipe: Recipe, shape: Model) -> None:
+    """The recipe in a manifest must be that of the artifact, and a window of it must fit in memory."""
+    if recipe.model != shape or recipe.tokenizer.kind != manifest.tokenizer.kind:
+        raise DamagedFile("manifest", "its recipe describes another model than the one it holds")
+    if (recipe.budget.cap, recipe.budget.code_bytes) != (manifest.budget.cap, manifest.budget.code_bytes):
+        raise DamagedFile("manifest", "its recipe has another budget than the one it states")
+    widest = max(manifest.tokenizer.vocab_size, shape.mlp_width, shape.width)
+    window = 4 * recipe.train.sequence_length * widest
+    if window > MAX_WINDOW:
+        raise DamagedFile("manifest", f"one window of its model takes {window:,} bytes; {MAX_WINDOW:,} are allowed")
+
+
+def _check_shapes(manifest: Manifest, shape: Model) -> None:
+    expected = parameter_shapes(shape, manifest.tokenizer.vocab_size)
+    for tensor in manifest.tensors:
+        wanted = next(expected, None)
+        if (tensor.name, tensor.shape) != wanted or (tensor.kind == "matrix") != (len(tensor.shape) == 2):
+            raise DamagedFile(
+                "manifest", f"declares {tensor.name} {tensor.shape}; the model's shape has {wanted} there"
+            )
+    if (missing := next(expected, None)) is not None:
+        raise DamagedFile("manifest", f"lacks tensor {missing[0]} of the model's shape")
+
+
+def _check_sections(artifact: Artifact) -> None:
+    """Refuse what no decoder would read: an artifact hides nothing."""
+    known = (
+        {"small"}
+        | ({TABLES} if any(s.codec == CONDITIONAL for s in artifact.sections) else set())
+        | ({"tokenizer"} if artifact.manifest.tokenizer.kind != "bytes" else set())
+    )
+    for tensor in artifact.manifest.tensors:
+        if tensor.kind == "matrix":
+            parts = TENSOR_PARTS if tensor.rank else ("scales", "residual")
+            known |= {f"{tensor.name}/{part}" for part in parts}
+    for section in artifact.sections:
+        if section.name not in known:
+            raise DamagedFile(section.part, "belongs to nothing that this artifact holds")
+
+
+def _tokenizer(artifact: Artifact) -> Tokenizer:
+    declared = artifact.manifest.tokenizer
+    serialized = _plain(artifact, "tokenizer") if declared.kind != "bytes" else b""
+    if hashlib.sha256(serialized).hexdigest() != declared.sha256:
+        raise DamagedFile("section tokenizer", "is not the tokenizer that the manifest declares")
+    tokenizer = load_tokenizer(declared.kind, serialized)
+    if tokenizer.vocab_size != declared.vocab_size:
+        raise DamagedFile("section tokenizer", f"has {tokenizer.vocab_size} pieces; {declared.vocab_size} are declared")
+    return tokenizer
+
+
+def _plain(artifact: Artifact, name: str) -> bytes:
+    """Content of a raw or zstd section."""
+    section = artifact.section(name)
+    if section.codec == "raw":
+        return artifact.read(name)
+    if section.codec == "zstd":
+        return decompress_zstd(artifact.read(name), expected_size=section.decoded_size, part=section.part)
+    raise DamagedFile(section.part, f"codec {section.codec!r} is for matrices")
+
+
+def _decode_tensors(artifact: Artifact, poll: Callable[[], None]) -> dict[str, Weights]:
+    """All tensors by name, float32, after the digest of their decoded content has been compared."""
+    digest = ContentDigest()
+    tables = _tables(artifact)
+    small = io.BytesIO(_plain(artifact, "small"))
+    with closing(in_order(lambda tensor: _decoded(artifact, tensor, tables), _polled(artifact, poll))) as matrices:
+        weights = _collect(artifact, matrices, small, digest)
+    if small.read(1):
+        raise DamagedFile("section small", "goes on behind the last small tensor")
+    if digest.hexdigest() != artifact.manifest.content_sha256:
+        raise DamagedFile("manifest", "its content_sha256 is not the digest of what the sections decode to")
+    _refuse_non_finite(weights)
+    return weights
+
+
+def _polled(artifact: Artifact, poll: Callable[[], None]) -> Iterator[TensorEntry]:
+    for tensor in artifact.manifest.tensors:
+        if tensor.kind == "matrix":
+            poll()
+            yield tensor
+
+
+def _collect(
+    artifact: Artifact, matrices: Iterator[tuple[Coded, Weights]], small: io.BytesIO, digest: ContentDigest
+) -> dict[str, Weights]:
+    """Tensors in the order of the manifest, each fed to the digest."""
+    weights: dict[str, Weights] = {}
+    for tensor in artifact.manifest.tensors:
+        if tensor.kind == "small":
+            content = small.read(4 * tensor.weights)
+            if len(content) < 4 * tensor.weights:
+                raise DamagedFile("section small", f"ends before {tensor.name}")
+            digest.small(content)
+            weights[tensor.name] = np.frombuffer(content, dtype="<f4").reshape(tensor.shape).astype(np.float32)
+        else:
+            coded, weights[tensor.name] = next(matrices)
+            digest.matrix(coded)
+    return weights
+
+
+def _tables(artifact: Artifact) -> Tables | None:
+    """What the conditionally coded sections share, where the file has it."""
+    if all(section.name != TABLES for section in artifact.sections):
+        return None
+    known = KNOWN[artifact.header.version]
+    return Tables.from_bytes(_plain(artifact, TABLES), part=f"section {TABLES}", known=known)
+
+
+def _decoded(artifact: Artifact, tensor: TensorEntry, tables: Tables | None) -> tuple[Coded, Weights]:
+    coded = _decode_matrix(artifact, tensor, tables)
+    return coded, decode_matrix(coded)
+
+
+def _decode_matrix(artifact: Artifact, tensor: TensorEntry, tables: Tables | None) -> Coded:
+    parameters = tensor.parameters
+    sections: dict[str, Payload] = {}
+    for section in artifact.sections:
+        owner, _, part = section.name.partition("/")
+        if owner == tensor.name:
+            sections[part] = (section.codec, section.decoded_size, artifact.read(section.name))
+    version = artifact.header.version if "residual" in sections else 0
+    wanted = {"step"} | ({"factor_step"} if tensor.rank else set()) | ({"spread"} if version > 1 else set())
+    allowed = wanted | ({"states"} if version > 2 else set())
+    if not wanted <= parameters.keys() <= allowed:
+        raise DamagedFile("manifest", f"{tensor.name} needs the parameters {', '.join(sorted(wanted))} and no other")
+    for key in ("spread", "states"):
+        if not isinstance(parameters.get(key, 0), int):
+            raise DamagedFile("manifest", f"the {key} of {tensor.name} must be an integer")
+    if parameters.get("states") == 0:  # plain integers have one spelling
+        raise DamagedFile("manifest", f"{tensor.name} has a trellis of 0 states, which is none")
+    return unpack_matrix(
+        tensor.name,
+        (tensor.shape[0], tensor.shape[1]),
+        tensor.rank,
+        step=float(parameters["step"]),
+        factor_step=float(parameters.get("factor_step", 1.0)),
+        spread=int(parameters.get("spread", 0)),
+        states=int(parameters.get("states", 0)),
+        sections=sections,
+        tables=tables,
+        even=artifact.header.version < 7,
+    )
+
+
+def _refuse_non_finite(weights: dict[str, Weights]) -> None:
+    for name, value in weights.items():
+        if not np.isfinite(value).all():
+            raise DamagedFile(f"section {name}", "decodes to weights that are not finite")

@@ -1,0 +1,25 @@
+"""The transformer: its blocks, its one initialization, and the contest's names of its weights."""
+
+from golf.model.transformer import (
+    BOS_ID,
+    Transformer,
+    flops_per_token,
+    initialize,
+    layer_order,
+    parameter_count,
+    parameter_shapes,
+    role,
+    skip_source,
+)
+
+__all__ = [
+    "BOS_ID",
+    "Transformer",
+    "flops_per_token",
+    "initialize",
+    "layer_order",
+    "parameter_count",
+    "parameter_shapes",
+    "role",
+    "skip_source",
+]

@@ -1,0 +1,254 @@
+"""A run: one folder under artifacts/, its files by name, its lock, and its metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
+
+from golf.errors import DamagedFile, EnvironmentFailure, RecipeError, UsageError
+from golf.recipe import Recipe, load_recipe
+from golf.recipe.toml import show
+from golf.runtime import durable
+from golf.runtime.json_values import finite
+
+# What makes the file that somebody looked for and did not find.
+_NEXT_COMMAND = {
+    "checkpoint.safetensors": ("run", "start one with: golf train"),
+    "artifact.bin": ("artifact", "make one with: golf pack"),
+    "ledger.json": ("ledger", "make one with: golf pack"),
+    "result.json": ("result", "make one with: golf train"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one run; none needs to exist."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """What the run is called: its folder's name."""
+        return self.folder.name
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe, every default written out."""
+        return self.folder / "recipe.toml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest checkpoint."""
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        """The checkpoint before the newest."""
+        return self.folder / "checkpoint.previous.safetensors"
+
+    @property
+    def artifact(self) -> Path:
+        """The packed model."""
+        return self.folder / "artifact.bin"
+
+    @property
+    def ledger(self) -> Path:
+        """Where the artifact's bytes went."""
+        return self.folder / "ledger.json"
+
+    @property
+    def curve(self) -> tuple[Path, Path]:
+        """Bits per byte at many sizes, as JSON and as a picture."""
+        return self.folder / "curve.json", self.folder / "curve.png"
+
+    @property
+    def result(self) -> Path:
+        """What the training came to."""
+        return self.folder / "result.json"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything golf writes here."""
+        return (
+            self.recipe,
+            self.metrics,
+            self.checkpoint,
+            self.previous_checkpoint,
+            self.artifact,
+            self.ledger,
+            *self.curve,
+            self.result,
+        )
+
+    def clear(self) -> None:
+        """Remove everything golf wrote here, and nothing else."""
+        for path in self.files:
+            path.unlink(missing_ok=True)
+
+
+def newest_run(artifacts: Path, having: str = "checkpoint.safetensors") -> Run:
+    """Find the run whose file `having` was written last; UsageError, with the command to give, if no run has one."""
+    try:
+        found = [(file.stat().st_mtime_ns, file.parent) for file in artifacts.glob(f"*/{having}")]
+    except OSError as error:
+        raise EnvironmentFailure(f"cannot read {artifacts}: {error.strerror}") from error
+    if not found:
+        if having not in _NEXT_COMMAND:
+            raise UsageError(f"{having} is neither here nor in a run in {from_here(artifacts)}/; check the name")
+        thing, command = _NEXT_COMMAND[having]
+        raise UsageError(f"no {thing} in {from_here(artifacts)}/; {command}")
+    return Run(max(found)[1])
+
+
+def recipe_differences(run: Run, recipe: Recipe) -> list[str]:
+    """Name the keys in which the run's recorded recipe differs, sorted: `train.steps: 500 there, 600 here`.
+
+    Empty where the folder holds no recipe. One that cannot be read counts as different: nobody may write over it.
+    """
+    if not run.recipe.exists():
+        return []
+    try:
+        recorded = load_recipe(run.recipe)
+    except RecipeError as error:
+        return error.mistakes
+    there, here = _flat(recorded.model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
+    return [
+        f"{key}: {show(there[key])} there, {show(here[key])} here" for key in sorted(here) if there[key] != here[key]
+    ]
+
+
+def is_other_run(run: Run, recipe: Recipe) -> bool:
+    """Tell whether the folder holds a run of a different recipe."""
+    return bool(recipe_differences(run, recipe))
+
+
+@contextmanager
+def lock(run: Run) -> Iterator[None]:
+    """Hold the run's folder, made if missing, against other processes; sweep what a killed one left in it.
+
+    A folder that was made and in which nothing was written is gone afterwards. Raises UsageError naming pid and host of
+    the process that holds it. The kernel drops the lock of a process that dies, so that no lock ever has to be removed
+    by hand.
+    """
+    with durable.none_if_empty(run.folder):
+        yield from _locked(run, made=not run.folder.exists())
+
+
+def _locked(run: Run, *, made: bool) -> Iterator[None]:
+    owner = run.folder / ".lock.owner"
+    held = FileLock(run.folder / ".lock", timeout=0)
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        held.acquire()
+    except Timeout:
+        raise UsageError(
+            f"{from_here(run.folder)} is in use by {_name_owner(owner)}; wait for it, or stop it"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        raise EnvironmentFailure(f"cannot lock {run.folder}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        durable.write_text(owner, json.dumps({"pid": os.getpid(), "host": platform.node()}))
+        durable.sweep(run.folder)
+        yield
+    finally:
+        with suppress(OSError):
+            owner.unlink(missing_ok=True)
+            if made and [path.name for path in run.folder.iterdir()] == [".lock"]:
+                # still held: whoever has it open already sees that it is gone, and leaves
+                (run.folder / ".lock").unlink()
+        held.release()
+
+
+def append_metrics(path: Path, record: dict[str, Any]) -> None:
+    """Add one line of JSON; numbers that are not finite become null, which every JSON reader knows.
+
+    A line that an earlier process left half-written is cut off first. Raises EnvironmentFailure if the disk refuses.
+    """
+    line = json.dumps(finite(record), allow_nan=False).encode() + b"\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            _cut_half_line(file)
+            file.write(line)
+    except OSError as error:
+        raise EnvironmentFailure(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Parse every whole line; a half-written last one is left out, and without a file there are none.
+
+    Raises DamagedFile naming the line that is no JSON object.
+    """
+    return [record for _, record in _lines(path)]
+
+
+def truncate_metrics(path: Path, step: int) -> None:
+    """Durably drop the lines whose `step` is greater than `step`, and a half-written last one; others stay as they are.
+
+    A resumed run repeats those steps. Raises as `read_metrics` and `golf.runtime.durable.replace` do.
+    """
+    kept = b"".join(line + b"\n" for line, record in _lines(path) if record.get("step", step) <= step)
+    if path.exists() and kept != path.read_bytes():
+        durable.write_bytes(path, kept)
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    try:
+        *whole, _half = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise EnvironmentFailure(f"cannot read {path}: {error.strerror}") from error
+    for number, line in enumerate(whole, 1):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict) or not isinstance(record.get("step", 0), (int, float)):
+            raise DamagedFile(str(path), f"line {number} is no JSON object with a numeric step; remove the line")
+        yield line, record
+
+
+def _cut_half_line(file: BinaryIO) -> None:
+    if file.seek(0, os.SEEK_END) == 0:
+        return
+    file.seek(-1, os.SEEK_END)
+    if file.read() != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _name_owner(owner: Path) -> str:
+    try:
+        record = json.loads(owner.read_bytes())
+        pid, host = int(record["pid"]), str(record["host"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+    if host == platform.node() and not durable.is_alive(pid):
+        return "another process"  # the holder has not signed yet; this is the signature of a killed one
+    return f"process {pid} on {host}"
+
+
+def from_here(path: Path) -> Path:
+    """Shorten `path` to what somebody in the working folder would call it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

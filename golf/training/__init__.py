@@ -1,0 +1,1 @@
+"""Training: `golf.training.train` is the flow; the others are its state, its diagnostics and its dry run."""

@@ -1,0 +1,119 @@
+"""What a training sees of itself now and then: validation loss, spectra of its matrices, the size it would pack to."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from golf.compress.fisher import measure
+from golf.compress.size_estimate import Prediction, predict
+from golf.data import Batches
+from golf.errors import Diverged
+from golf.evaluation.loss import Score, evaluate
+from golf.model import Transformer, role
+from golf.optim.schedules import rank_of
+from golf.optim.spectral import effective_rank, energy_share, singular_values, stable_rank
+from golf.training.state import Session
+
+# Sequences behind each predicted size during training: its error from them is below that of the entropy estimate. They
+# go to the threads as batches, and more batches than two cost more than a third thread gains.
+_LOOK_WINDOWS = 8
+_LOOK_BATCHES = 2
+
+
+def look(session: Session, before: dict[str, Tensor]) -> tuple[dict[str, Any], Prediction]:
+    """Validation loss, spectra by matrix and by role, and the predicted packed size, of what would be packed now.
+
+    `before` are the matrices before the last step. Raises Diverged.
+    """
+    session.check_weights()
+    spectra = matrix_figures(session.model, before, share=session.recipe.optimizer.rank.end)
+    with session.averaged():
+        score = score_model(session, session.recipe.train.eval_tokens)
+        if not np.isfinite(score.loss):
+            raise Diverged(f"step {session.step}: the validation loss is not finite; {session.kept()}")
+        prediction = predict_size(session)
+    record = {"val_loss": score.loss, "val_bpb": score.bpb, **_by_role(spectra), "matrices": spectra}
+    record |= {f"predicted_{key}": value for key, value in dataclasses.asdict(prediction).items()}
+    return record, prediction
+
+
+def score_model(session: Session, tokens: int, stop: Callable[[], None] | None = None) -> Score:
+    """Loss on the first `tokens` validation tokens."""
+    # one more token than targets, so that a power of two of them are scored
+    scored = session.data.val.slice(0, min(tokens + 1, len(session.data.val)))
+    return evaluate(
+        session.model,
+        scored,
+        session.data.tokenizer.byte_counts(scored),
+        sequence_length=session.recipe.train.sequence_length,
+        device=session.device,
+        stop=stop,
+    )
+
+
+def predict_size(session: Session) -> Prediction:
+    """The packed size at the recipe's cap, were the run to end now."""
+    recipe, T = session.recipe, session.recipe.train.sequence_length
+    tokens = _LOOK_WINDOWS // _LOOK_BATCHES * T
+    windows = Batches(session.data.train, batch_tokens=tokens, sequence_length=T, seed=recipe.seed + 1)
+    sensitivities = measure(
+        session.model,
+        (torch.from_numpy(windows.batch(index)).to(session.device) for index in range(_LOOK_BATCHES)),
+        seed=recipe.seed,
+        row_smoothing=recipe.pack.row_smoothing,
+        damping=recipe.pack.damping,
+    )
+    small = sum(p.numel() * 2 for p in session.model.parameters() if p.ndim != 2)
+    return predict(
+        {n: p.detach().float().cpu().numpy() for n, p in session.model.named_parameters() if p.ndim == 2},
+        sensitivities,
+        other_bytes=small + session.data.tokenizer.packed_size,
+        room=recipe.budget.cap - recipe.budget.code_bytes,
+        target_gap=recipe.pack.target_gap,
+        trellis=recipe.pack.quantizer != "uniform",
+    )
+
+
+def matrices_of(model: Transformer) -> dict[str, Tensor]:
+    """Copies of every matrix, to compare with after a step."""
+    return {name: p.detach().clone() for name, p in model.named_parameters() if p.ndim == 2}
+
+
+def matrix_figures(model: Transformer, before: dict[str, Tensor], *, share: float) -> dict[str, dict[str, float]]:
+    """Stable and effective rank, energy in the top `share` of the directions, and ‖last update‖ / ‖weight‖ (Frobenius).
+
+    Every matrix of `model`; an update is left out for matrices that are not in `before`.
+    """
+    found = {}
+    for name, parameter in model.named_parameters():
+        if parameter.ndim != 2:
+            continue
+        weight = parameter.detach()
+        values = singular_values(weight)
+        top = rank_of(share, smaller_side=min(weight.shape))
+        found[name] = {
+            "stable_rank": round(stable_rank(values), 2),
+            "effective_rank": round(effective_rank(values), 2),
+            "top_energy": round(energy_share(values, top), 4),
+        }
+        if name in before:
+            update = float((weight - before[name]).norm() / weight.norm().clamp_min(1e-30))
+            found[name]["update_ratio"] = float(f"{update:.3g}")
+    return found
+
+
+def _by_role(figures: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Mean stable and effective rank of each matrix role."""
+    roles: dict[str, list[dict[str, float]]] = {}
+    for name, each in figures.items():
+        roles.setdefault(role(name), []).append(each)
+    return {
+        key: {kind: round(float(np.mean([each[key] for each in those])), 2) for kind, those in roles.items()}
+        for key in ("stable_rank", "effective_rank")
+    }

@@ -1,0 +1,45 @@
+"""What a training, and its dry run, return: plain values that reports turn into tables and JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished training: losses in nats per token, measured on the checkpoint as re-read from disk."""
+
+    run: Path
+    steps: int
+    tokens: int
+    parameters: int
+    val_loss: float
+    val_bpb: float
+    xz_bpb: float
+    """`xz -9e` on the same text: a yardstick that knows no training data"""
+    val_tokens: int
+    val_bytes: int
+    seconds: float
+    reserved_seconds: float
+    """of train.max_seconds, left to packing"""
+    predicted_bytes: int
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training would be, before any of it: nothing is written."""
+
+    name: str
+    parameters: int
+    by_role: dict[str, int]
+    assignments: list[dict[str, Any]]
+    tokens: int
+    flops: int
+    cap: int
+    predicted_bytes: int
+    cap_bits_per_weight: float
+    seconds: float
+    device: str

@@ -1,0 +1,190 @@
+"""Everything that changes while training: weights, optimizers, step and time; saved and restored as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from golf.data import TokenSet
+from golf.errors import Diverged, UsageError
+from golf.model import Transformer
+from golf.optim import Optimizers, learning_rate
+from golf.recipe import Recipe
+from golf.run.checkpoint import load_latest, save_checkpoint
+from golf.run.folder import Run
+from golf.runtime.processes import ALONE, Processes
+
+
+@dataclass
+class Session:
+    """A training between two steps."""
+
+    recipe: Recipe
+    run: Run
+    data: TokenSet
+    model: Transformer
+    optimizers: Optimizers
+    device: torch.device
+    processes: Processes = ALONE
+    step: int = 0
+    elapsed: float = 0.0
+    average: dict[str, Tensor] = field(default_factory=dict)
+    """exponential moving averages of the weights by name; empty where train.ema is 0"""
+    reserved: float = 0.0
+    """seconds of train.max_seconds left to packing: the first process's, which all have from the first step on"""
+    agreed_elapsed: float = 0.0
+    """`elapsed` of the first process before the last step: what all processes reckon the schedule with"""
+    agreed_stop: bool = False
+    """whether any process had been asked to stop before the last step"""
+
+    def take_step(
+        self, loss_of: Callable[[Tensor], Tensor], batch: NDArray[np.int64], *, steps: int, stopping: bool
+    ) -> dict[str, float]:
+        """One optimizer step of `steps` on `batch` (B, T+1); returns its loss, learning rate and rank fraction."""
+        section = self.recipe.train
+        multiplier = learning_rate(
+            self.step, steps=steps, warmup=section.warmup, cooldown=section.cooldown, min_lr=section.min_lr
+        )
+        rank = self.optimizers.schedule(multiplier, self.step, steps)
+        loss = self._backward(loss_of, batch)
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        first = float(self.processes.first)
+        told = [loss, float(stopping), first * self.elapsed, first * self.reserved]
+        loss, stops, self.agreed_elapsed, self.reserved = self.processes.add_up(gradients, told)
+        self.agreed_stop = stops > 0
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if not np.isfinite(loss) or not bool(torch.isfinite(norm)):
+            raise Diverged(self._blame(loss))
+        torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), section.clip, norm)
+        self.optimizers.step()
+        self.optimizers.zero_grad()
+        self._update_average()
+        return {"train_loss": loss, "lr": self.recipe.optimizer.lr * multiplier, "rank_fraction": rank}
+
+    def _backward(self, loss_of: Callable[[Tensor], Tensor], batch: NDArray[np.int64]) -> float:
+        """Gradients of this process's rows, whose sum over all processes is that of the batch; returns its part."""
+        own = torch.from_numpy(self.processes.rows(batch))
+        if self.device.type == "cuda":
+            own = own.pin_memory()
+        rows = max(1, self.recipe.train.micro_batch_tokens // self.recipe.train.sequence_length)
+        total = torch.zeros((), device=self.device)
+        for micro in own.split(rows):  # type: ignore[no-untyped-call]
+            with precision(self.device):
+                loss = loss_of(micro.to(self.device, non_blocking=True)) * (len(micro) / len(batch))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return float(total)
+
+    def _update_average(self) -> None:
+        """Move the averages towards the weights; the first steps count fully, so that the start is forgotten."""
+        if not (decay := self.recipe.train.ema):
+            return
+        weights = {name: p.detach() for name, p in self.model.named_parameters()}
+        if not self.average:
+            self.average = {name: w.clone() for name, w in weights.items()}
+        decay = min(decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.values()), list(weights.values()), 1 - decay)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model with its averages in place of its weights, where it has averages: what will be packed."""
+        if not self.average:
+            yield
+            return
+        weights = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        self.model.load_state_dict(self.average)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(weights)
+
+    def save(self) -> None:
+        """Write the checkpoint of `step` steps done; refuses weights that are no longer finite."""
+        self.check_weights()
+        tensors = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
+        tensors |= {f"average.{name}": average for name, average in self.average.items()}
+        tensors |= {f"optimizer.{name}": t for name, t in self.optimizers.tensors().items()}
+        tensors["tokenizer"] = torch.frombuffer(bytearray(self.data.tokenizer.serialized or b"\0"), dtype=torch.uint8)
+        save_checkpoint(self.run.checkpoint, {k: v.cpu() for k, v in tensors.items()}, self._state())
+
+    def check_weights(self) -> None:
+        """Raise Diverged for a weight that is no longer finite."""
+        for name, weight in self.model.named_parameters():
+            if not bool(torch.isfinite(weight).all()):
+                raise Diverged(f"step {self.step}: {name} is not finite; {self.kept()}")
+
+    def restore(self) -> str | None:
+        """Continue from the newest sound checkpoint; returns a note if that was not the newest one."""
+        checkpoint, note = load_latest(self.run.folder)
+        if checkpoint.state.get("text") != self.data.fingerprint:
+            raise UsageError(
+                f"{self.run.folder}: the text at hand is not the one this run was trained on; give it back"
+            )
+        try:
+            self.model.load_state_dict(_part(checkpoint.tensors, "model."))
+        except RuntimeError:
+            raise UsageError(f"{self.run.folder} holds weights of another shape; name another --out") from None
+        self.average = {k: v.to(self.device) for k, v in _part(checkpoint.tensors, "average.").items()}
+        self.optimizers.restore(_part(checkpoint.tensors, "optimizer."))
+        self.step, self.elapsed = int(checkpoint.state["step"]), float(checkpoint.state["elapsed"])
+        self.agreed_elapsed, self.reserved = self.elapsed, float(checkpoint.state.get("reserved", 0.0))
+        notes = [note, self._other_arithmetic(checkpoint.state)]
+        return "; ".join(each for each in notes if each) or None
+
+    def _other_arithmetic(self, state: dict[str, Any]) -> str | None:
+        """What makes the rest of the run differ in the last bits from an uninterrupted one."""
+        now = self._state()
+        changed = [
+            f"{state[key]} {key}, now {now[key]}"
+            for key in ("threads", "processes")
+            if self.device.type == "cpu" and state.get(key, 1) != now[key]
+        ]
+        return f"the run used {' and '.join(changed)}: it continues, but not bit for bit" if changed else None
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "reserved": self.reserved,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "tokenizer_kind": self.data.tokenizer.kind,
+            "text": self.data.fingerprint,
+            "vocab_size": self.data.tokenizer.vocab_size,
+            "threads": torch.get_num_threads(),
+            "processes": self.processes.count,
+            "device": self.device.type,
+        }
+
+    def kept(self) -> str:
+        """What a user has left after a failure, and what to try."""
+        kept = "the last good checkpoint is kept" if self.run.checkpoint.exists() else "no checkpoint was written yet"
+        return f"{kept} in {self.run.folder}; try a smaller optimizer.lr"
+
+    def _blame(self, loss: float) -> str:
+        """Which step, which tensor, and what to try, when training stopped being finite."""
+        where = f"step {self.step + 1}"
+        if np.isfinite(loss):
+            named = self.model.named_parameters()
+            broken = (n for n, p in named if p.grad is not None and not p.grad.isfinite().all())
+            guilty = next(broken, None)
+            where += f": the gradient of {guilty}" if guilty else ": the norm of the gradient"
+        else:
+            where += ": the loss"
+        return f"{where} is not finite; {self.kept()}"
+
+
+def precision(device: torch.device) -> Any:
+    """bf16 products on CUDA; float32 on the CPU, where resuming must be exact."""
+    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with `prefix`, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

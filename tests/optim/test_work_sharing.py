@@ -1,0 +1,72 @@
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
+from processes import run_in_processes
+
+from golf.optim import NuMuon
+from golf.optim.work_sharing import balance, exchange
+
+COSTS = st.lists(st.integers(1, 100), min_size=1, max_size=12)
+
+
+@given(COSTS, st.integers(1, 5))
+def test_no_process_gets_more_than_grahams_bound(costs, processes):
+    owners = balance(costs, processes)
+    loads = [sum(c for c, owner in zip(costs, owners, strict=True) if owner == p) for p in range(processes)]
+    # the best division is at least the mean and at least the costliest item (Graham 1969)
+    best = max(sum(costs) / processes, max(costs))
+    assert max(loads) <= 4 / 3 * best + max(costs) * 2 / 3
+    assert balance(costs, processes) == owners
+
+
+def test_equal_matrices_are_dealt_out_evenly():
+    assert sorted(balance([1.0] * 6, 3)) == [0, 0, 1, 1, 2, 2]
+
+
+def _exchanged(rank, dtype):
+    sizes, owners = [3, 2, 4, 1], [0, 1, 0, 0]
+    items = [torch.full((size,), float(i), dtype=dtype) for i, size in enumerate(sizes)]
+    own = [item for item, owner in zip(items, owners, strict=True) if owner == rank]
+    found = exchange(sizes, owners, own, dtype=dtype, device=torch.device("cpu"), group=dist.group.WORLD)
+    return [item.tolist() for item in found]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_process_gets_every_item(dtype):
+    for found in run_in_processes(_exchanged, 2, dtype):
+        assert found == [[0.0] * 3, [1.0] * 2, [2.0] * 4, [3.0]]
+
+
+SHAPES = [(48, 32), (32, 48), (64, 64), (20, 24), (1, 8)]
+
+
+def _trained(rank, fractions, exact):
+    weights = [
+        torch.nn.Parameter(torch.randn(s, generator=torch.Generator().manual_seed(i))) for i, s in enumerate(SHAPES)
+    ]
+    group = dist.group.WORLD if dist.is_initialized() else None
+    optimizer = NuMuon(weights, lr=0.1, nesterov=True, exact=exact, process_group=group)
+    for step, fraction in enumerate(fractions):
+        optimizer.param_groups[0]["rank_fraction"] = fraction
+        for i, weight in enumerate(weights):
+            weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(100 * step + i))
+        optimizer.step()
+    return torch.cat([weight.detach().flatten() for weight in weights])
+
+
+@pytest.mark.parametrize("exact", [False, True], ids=["fast", "exact"])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_the_number_of_processes_is_not_part_of_the_step(processes, exact):
+    fractions = [1.0, 1.0, 0.5, 0.5, 0.25, 0.5]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = _trained(0, fractions, exact)
+    finally:
+        torch.set_num_threads(threads)
+    shared = run_in_processes(_trained, processes, fractions, exact)
+    assert all(torch.equal(shared[0], other) for other in shared[1:])
+    # stacks differ with the matrices that a process owns, and so do the sums inside bfloat16 products
+    assert torch.allclose(shared[0], alone, atol=0 if exact else 0.02)

@@ -6,7 +6,9 @@ by themselves (reverse water-filling). A smaller c means more bytes and less los
 
 from __future__ import annotations
 
+import itertools
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -15,20 +17,20 @@ from golf.compress.quantize import MAX_SYMBOL
 
 T = TypeVar("T")
 
-# A cap counts as hit when this share of it is left over, at most; and what a coder's whole words may leave anyway.
-_SPARE = 1e-4
+# A byte budget counts as full when this share of it is left over, at most; and what a coder's whole words may leave.
+_LEFT_OVER = 1e-4
 _WORDS = 16
-# The same where packs are only to be compared.
-_ROUGH = 5e-3
 # Below this ratio of neighbouring steps only chance decides which is smaller.
 _RATIO = 1 + 1e-5
 # A step beyond which every symbol is zero, and which float32 still holds.
 ENDLESS = 1e30
 # The search is over as soon as it is close enough; this only bounds it where sizes jump.
 _MOST_PROBES = 60
-# Where sizes jump over the room, this many neighbours are tried, this far apart.
+# Where sizes jump over the budget, this many neighbours are tried, this far apart.
 _MOST_NUDGES = 12
 _NUDGE = 1e-4
+# How far beyond the budget, as a share of it, the next step aims while it is still to be bracketed.
+_BEYOND = 2e-3
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ class Solution(Generic[T]):
     """whether the cap, rather than the wanted quality, decided"""
 
 
-def is_full(size: int, room: int, *, rough: bool = False) -> bool:
+def is_full(size: int, byte_budget: int) -> bool:
     """Whether a pack of `size` bytes leaves nothing worth filling."""
-    return room - size <= max((_ROUGH if rough else _SPARE) * room, _WORDS)
+    return 0 <= byte_budget - size <= max(_LEFT_OVER * byte_budget, _WORDS)
 
 
 def finest_scale(weights: int, gap: float) -> float:
@@ -67,58 +69,124 @@ def bit_price(scale: float) -> float:
 
 
 def solve(
-    build: Callable[[float], tuple[int, T]], *, room: int, finest: float, weights: int, rough: bool = False
+    build: Callable[[float], tuple[int, T]],
+    *,
+    byte_budget: int,
+    finest: float,
+    weights: int,
+    start: float | None = None,
+    estimate: Callable[[float], float] | None = None,
 ) -> Solution[T] | int:
-    """The smallest c ≥ `finest` whose pack fits in `room` bytes; else the smallest size reached, as an int.
+    """The smallest c ≥ `finest` whose pack fits in `byte_budget` bytes; else the smallest size reached, as an int.
 
     `build(c)` returns the real size and whatever it built. Sizes fall as c grows, but for single bytes of noise, so
-    the pack returned is always one that was measured to fit. The search interpolates: doubling c saves about a bit for
-    each of the `weights` at high rates, and less at low ones. A `rough` one leaves up to half a percent of the room.
+    the pack returned is always one that was measured to fit. The search begins at `start` (default `finest`) and
+    brackets the budget. `estimate(c)` is a model of the size, right but for a factor, and says where to look next;
+    without it a doubling of c is taken to save a bit for each of the `weights`. Then the search interpolates.
     """
-    size, packed = build(finest)
-    if size <= room:
-        return Solution(finest, size, packed, 1, binding=False)
-    probes, low, low_size, smallest = 1, finest, size, size
-    # where the bits over the room would be gone if each weight lost as many
-    high = min(ENDLESS, finest * 2.0 ** min(64.0, max(0.01, 8 * (size - room) / weights)))
-    while True:
-        size, packed = build(high)
-        probes += 1
-        if size <= room:
-            break
-        if high >= ENDLESS:
-            return min(size, smallest)
-        stalls = size >= smallest and probes > 8
-        low, low_size, smallest = high, size, min(smallest, size)
-        high = ENDLESS if stalls else min(ENDLESS, high * (1.3 if probes < 4 else 2))
-    best = Solution(high, size, packed, probes, binding=True)
-    wanted = room - (_ROUGH if rough else _SPARE) * room / 2
-    while not is_full(best.size, room, rough=rough) and best.scale / low > _RATIO and probes < _MOST_PROBES:
+    bracket = _bracketed(build, byte_budget, finest, weights, max(finest, start or finest), estimate)
+    if isinstance(bracket, int) or bracket.low is None or is_full(bracket.best.size, byte_budget):
+        return bracket if isinstance(bracket, int) else bracket.best
+    best, low, low_size, probes = bracket.best, bracket.low, bracket.low_size, bracket.best.probes
+    wanted = byte_budget * (1 - _LEFT_OVER / 2)
+    while not is_full(best.size, byte_budget) and best.scale / low > _RATIO and probes < _MOST_PROBES:
         middle = _between(low, low_size, best, wanted, halve=probes % 3 == 0)
         size, packed = build(middle)
         probes += 1
-        if size <= room:
+        if size <= byte_budget:
             best = Solution(middle, size, packed, probes, binding=True)
         else:
             low, low_size = middle, size
-    return replace(best, probes=probes) if rough else _nudged(build, best, room, probes)
+    return _nudged(build, best, byte_budget, probes)
 
 
-def _nudged(build: Callable[[float], tuple[int, T]], best: Solution[T], room: int, probes: int) -> Solution[T]:
-    """The pack among neighbouring steps that fills the room best.
+@dataclass(frozen=True)
+class _Bracket(Generic[T]):
+    """A pack that fits, and the step and size of one that does not; `low` is None where `best` needs no such."""
 
-    Feedback makes symbols, and so sizes, jump by up to .1 % between steps that hardly differ.
+    best: Solution[T]
+    low: float | None = None
+    low_size: int = 0
+
+
+def _bracketed(
+    build: Callable[[float], tuple[int, T]],
+    byte_budget: int,
+    finest: float,
+    weights: int,
+    scale: float,
+    estimate: Callable[[float], float] | None,
+) -> _Bracket[T] | int:
+    """Steps on both sides of the budget; the smallest size reached, as an int, where none fits."""
+    low, low_size, smallest, best = None, 0, sys.maxsize, None
+    for probes in itertools.count(1):
+        size, packed = build(scale)
+        if size <= byte_budget:
+            best = Solution(scale, size, packed, probes, binding=scale > finest)
+            if not best.binding or is_full(size, byte_budget):
+                return _Bracket(best)
+        else:
+            if scale >= ENDLESS:
+                return min(size, smallest)
+            stalls = size >= smallest and probes > 8
+            low, low_size, smallest = scale, size, min(smallest, size)
+        if best is not None and low is not None:
+            return _Bracket(replace(best, probes=probes), low, low_size)
+        scale = (
+            ENDLESS
+            if low is not None and stalls
+            else _further(scale, size, byte_budget, weights, probes, estimate, finest)
+        )
+        scale = min(ENDLESS, max(finest, scale))
+    raise AssertionError  # the loop has no end of its own
+
+
+def _further(
+    scale: float,
+    size: int,
+    byte_budget: int,
+    weights: int,
+    probes: int,
+    estimate: Callable[[float], float] | None,
+    finest: float,
+) -> float:
+    """A step on the other side of the budget, or nearer to it: a little beyond where the model of sizes has it.
+
+    The model's error hardly depends on the step, so its size there is scaled to the real one here. From the third try
+    on the model is wrong here, and the step only grows or shrinks faster and faster.
+    """
+    octaves = 8 * (size - byte_budget) / weights
+    if estimate is not None and probes < 3:
+        wanted = estimate(scale) * byte_budget / size * (1 - math.copysign(_BEYOND, octaves))
+        return _inverse(estimate, wanted, finest)
+    step = max(0.01, abs(octaves)) * (1 if probes < 3 else 1.5 ** (probes - 2))
+    return float(scale * 2.0 ** math.copysign(min(64.0, step), octaves))
+
+
+def _inverse(estimate: Callable[[float], float], wanted: float, finest: float) -> float:
+    """The step from `finest` on at which a falling `estimate` is `wanted`."""
+    low, high = math.log2(finest), math.log2(ENDLESS)
+    for _ in range(24):  # to 2^-17 of an octave
+        middle = (low + high) / 2
+        low, high = (middle, high) if estimate(2.0**middle) > wanted else (low, middle)
+    return float(2.0**high)
+
+
+def _nudged(build: Callable[[float], tuple[int, T]], best: Solution[T], byte_budget: int, probes: int) -> Solution[T]:
+    """The pack among neighbouring steps that fills the budget best.
+
+    Error feedback makes symbols, and so sizes, jump by up to .1 % between steps that hardly differ.
     """
     start = best.scale
     for nudge in range(1, _MOST_NUDGES + 1):
-        if is_full(best.size, room):
+        if is_full(best.size, byte_budget):
             break
         scale = start * (1 - nudge * _NUDGE)
         size, packed = build(scale)
         probes += 1
-        if best.size < size <= room:
+        if best.size < size <= byte_budget:
             best = Solution(scale, size, packed, probes, binding=True)
-    return Solution(best.scale, best.size, best.packed, probes, binding=True)
+    return replace(best, probes=probes)
 
 
 def _between(low: float, low_size: int, best: Solution[T], wanted: float, *, halve: bool) -> float:

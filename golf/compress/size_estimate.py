@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from golf.compress.encode_matrix import Prepared
 from golf.compress.entropy import ideal_bits
 from golf.compress.fisher import Sensitivity
 from golf.compress.quantize import Steps, quantize, relative_steps
@@ -19,6 +20,8 @@ from golf.runtime.parallel import in_order
 # Weights of one matrix that are looked at, rows strided evenly beyond it. On trained models of 1.2M and 3M parameters
 # sizes from 2^14 and more are within .1 % of those from all weights.
 _SAMPLE = 1 << 15
+# The same where only the shape of the curve matters; a search for a step asks some dozens of times.
+_ROUGH_SAMPLE = 1 << 12
 # Bytes of one matrix beside its symbols, from artifacts of 1-3M parameters: two manifest entries and a histogram.
 _MATRIX_OVERHEAD = 75
 # And of one file: header, recipe, claim, versions.
@@ -74,9 +77,22 @@ def predict(
     wanted, gap = size_at(finest)
     size = wanted
     if wanted > room:
-        solution = solve(size_at, room=room, finest=finest, weights=weights)
+        solution = solve(size_at, byte_budget=room, finest=finest, weights=weights)
         size, gap = (solution, math.inf) if isinstance(solution, int) else (solution.size, solution.packed)
     return Prediction(size, wanted, max(0, size - overhead) * 8 / weights, gap)
+
+
+def sampled_bytes(prepared: Sequence[Prepared], scale: float) -> float:
+    """About the bytes that prepared matrices take at the global step `scale`: right but for a factor.
+
+    Order-0 entropy of evenly strided weights, rounded without error feedback.
+    """
+    bits = 0.0
+    for each in prepared:
+        sample = each.scaled.reshape(-1)[:: max(1, each.scaled.size // _ROUGH_SAMPLE)]
+        step = np.float32(scale * (_TRELLIS_GRID if each.states else 1))
+        bits += ideal_bits(quantize(sample / step)) / sample.size * each.scaled.size
+    return bits / 8
 
 
 def _sample(matrix: NDArray[np.float32], sensitivity: Sensitivity) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:

@@ -42,8 +42,15 @@ class Batches:
 
     def batch(self, step: int) -> NDArray[np.int64]:
         """Windows (B, T+1) int64 of `step`, counted from 0; a batch may end one epoch and begin the next."""
+        return self.windows(self.starts(step))
+
+    def starts(self, step: int) -> NDArray[np.int64]:
+        """First tokens (B,) int64 of the windows of `step`."""
         first = step * self.rows
-        starts = np.concatenate([self._starts(epoch, low, high) for epoch, low, high in self._epochs(first)])
+        return np.concatenate([self._starts(epoch, low, high) for epoch, low, high in self._epochs(first)])
+
+    def windows(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The windows (n, T+1) int64 that begin at `starts` (n,)."""
         width = self.sequence_length + 1
         return np.stack([self._stream.slice(start, start + width) for start in starts.tolist()]).astype(np.int64)
 

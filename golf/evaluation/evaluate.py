@@ -24,9 +24,10 @@ from golf.errors import DamagedCheckpoint, DataError, UsageError
 from golf.evaluation.loss import evaluate
 from golf.evaluation.rebuild import Rebuilt, rebuild
 from golf.evaluation.results import Evaluation
-from golf.model import BOS_ID, Transformer
+from golf.model import BOS_ID
 from golf.recipe import Data, recipe_from_dict
 from golf.run.checkpoint import load_checkpoint, load_latest
+from golf.run.load_model import load_model
 from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
 
@@ -114,13 +115,7 @@ def _load(path: Path, check: partial[None], observer: Observer) -> Rebuilt:
         tokenizer = load_tokenizer(kind, serialized)
     except KeyError as missing:
         raise DamagedCheckpoint(str(path), f"lacks {missing}: another release wrote it") from None
-    model = Transformer(recipe.model, tokenizer.vocab_size)
-    kept = "average." if any(name.startswith("average.") for name in checkpoint.tensors) else "model."
-    weights = {k.removeprefix(kept): v for k, v in checkpoint.tensors.items() if k.startswith(kept)}
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError:
-        raise DamagedCheckpoint(str(path), "its weights do not fit its own recipe") from None
+    model = load_model(checkpoint.tensors, recipe, tokenizer.vocab_size, source=str(path))
     return Rebuilt(model.eval(), tokenizer, recipe)
 
 

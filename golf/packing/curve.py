@@ -8,15 +8,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from golf.packing.encoder import Draft
-from golf.packing.inputs import Source, load_source
-from golf.packing.pack import Stages, make_draft, measured
+from golf.compress.matrix_sections import TABLES
+from golf.evaluation.loss import Score
+from golf.packing.inputs import load_inputs
+from golf.packing.measure import score, score_as_written
+from golf.packing.pack import best_pack, calibrated, model_encoder
 from golf.packing.results import Curve, CurvePoint
-from golf.packing.search import Fit, fit, smallest_size
+from golf.packing.search import Candidate, smallest_size
+from golf.packing.time_budget import TimeBudget
+from golf.packing.timing import text_windows
 from golf.run.folder import Run
+from golf.runtime.clock import Stages
 from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
 
+_STOPPED = "stopped while packing; no curve was written"
 # The smallest file holds zeros alone. Below this share of the way from there to the roomy end, in logarithms of the
 # bytes that matrices take, no model is left.
 _LEAST_SHARE = 0.02
@@ -37,59 +43,54 @@ def curve(
 
     Calibration is done once. Sizes are the whole file's, code not counted.
     """
-    clock = Stages()
-    source = load_source(
-        run,
-        cache=cache,
-        device=device,
-        stop=stop,
-        observer=observer,
-        budget={"code_bytes": code_bytes},
-        settings=settings,
-    )
-    prepared = source.prepared()
-    float_score = source.score(source.model)
-    draft = make_draft(source, prepared, float_score)
-    clock.done("prepare")
-    roomy = fit(draft, source, room=1 << 50)
-    found = [_point(roomy, source, run)]
-    smallest = smallest_size(draft)
-    for index, room in enumerate(_rooms(smallest, roomy.solution.size, points)):
-        observer.note(f"point {index + 2} of {points}: {room:,} bytes")
-        found.append(_point(fit(draft, source, room=room), source, run))
-        clock.done(f"{room} bytes")
+    stages, observer = Stages(), observer.stopping(stop, _STOPPED)
+    inputs = load_inputs(run, cache=cache, device=device, observer=observer, settings=settings)
+    inputs = inputs.with_budget(code_bytes=code_bytes)
+    windows, time_budget = text_windows(inputs, observer), TimeBudget()
+    matrices = calibrated(inputs, windows, time_budget, observer)
+    float_score = score(inputs, inputs.model, observer)
+    encoder = model_encoder(inputs, matrices, float_score, observer)
+    stages.done("prepare")
+
+    def point(byte_budget: int) -> CurvePoint:
+        choice = best_pack(inputs, encoder, windows, time_budget, observer, byte_budget=byte_budget)
+        return _point(choice.kept, score_as_written(inputs, choice.kept.solution.packed, run.artifact, observer))
+
+    found = [point(1 << 50)]
+    smallest = smallest_size(encoder)
+    for index, byte_budget in enumerate(_sizes(smallest, found[0].size, points)):
+        observer.note(f"point {index + 2} of {points}: {byte_budget:,} bytes")
+        found.append(point(byte_budget))
+        stages.done(f"{byte_budget} bytes")
     return Curve(
         run=run.folder,
-        weights=draft.weights,
+        weights=encoder.weights,
         smallest=smallest,
         float_loss=float_score.loss,
         float_bpb=float_score.bpb,
         points=sorted(found, key=lambda point: point.size),
-        seconds=clock.seconds,
+        seconds=stages.seconds,
     )
 
 
-def _rooms(smallest: int, roomy: int, points: int) -> list[int]:
+def _sizes(smallest: int, roomy: int, points: int) -> list[int]:
     """Sizes below the roomy end, falling, evenly spaced in logarithms of what they hold beyond the smallest file."""
     shares = np.geomspace(1, _LEAST_SHARE, points)[1:]
     return [smallest + round((roomy - smallest) * float(share)) for share in shares]
 
 
-def _point(found: Fit, source: Source, run: Run) -> CurvePoint:
-    packed = found.solution.packed
-    score = measured(packed, source, run.artifact)
+def _point(kept: Candidate, found: Score) -> CurvePoint:
     return CurvePoint(
-        size=found.solution.size,
-        bits_per_weight=8 * _matrix_bytes(found.draft, found) / found.draft.weights,
-        loss=score.loss,
-        bpb=score.bpb,
-        training_gap=found.gap,
-        tuned=found.tuned,
+        size=kept.solution.size,
+        bits_per_weight=8 * _matrix_bytes(kept) / kept.encoder.weights,
+        loss=found.loss,
+        bpb=found.bpb,
+        training_gap=kept.gap,
+        tuned=kept.method.fine_tune,
     )
 
 
-def _matrix_bytes(draft: Draft, found: Fit) -> int:
+def _matrix_bytes(kept: Candidate) -> int:
     """Bytes of the matrices' sections and of the tables they share."""
-    names = {prepared.name for prepared in draft.prepared}
-    payloads = found.solution.packed.payloads
-    return sum(len(p.content) for p in payloads if p.name.partition("/")[0] in names or p.name == "tables")
+    names = {TABLES, *(prepared.name for prepared in kept.encoder.prepared)}
+    return sum(len(p.content) for p in kept.solution.packed.payloads if p.name.partition("/")[0] in names)

@@ -1,11 +1,12 @@
-"""One pack of a model at one global step: its integers, its sections, its manifest. Called once for every probe."""
+"""A model's calibrated matrices to the file they make at one global quantization step: called once for every probe."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,12 +26,15 @@ from golf.compress.context_search import refined
 from golf.compress.decode_matrix import Coded, Weights, decode_matrix
 from golf.compress.encode_matrix import Prepared, code_matrices, together
 from golf.compress.entropy import Coder
+from golf.compress.low_rank import LowRank
 from golf.compress.matrix_sections import TABLES, pack_matrices
+from golf.compress.size_estimate import sampled_bytes
+from golf.compress.trellis import STATES
 from golf.data.tokenizer import Tokenizer
-from golf.evaluation.loss import Score
 from golf.evaluation.rebuild import ContentDigest
 from golf.model import Transformer
 from golf.recipe import Recipe
+from golf.runtime.observer import Observer
 from golf.runtime.parallel import in_order
 
 _CODECS = ("constriction", "numpy", "sentencepiece", "torch", "zstandard")
@@ -39,7 +43,7 @@ _LEVEL = 19
 
 
 @dataclass(frozen=True)
-class Packed:
+class EncodedModel:
     """What an artifact would be made of: integers, sections, and a manifest whose claim is a placeholder."""
 
     coded: list[Coded]
@@ -53,8 +57,8 @@ class Packed:
 
 
 @dataclass(frozen=True)
-class Draft:
-    """Packs prepared matrices at any global step. `claim` stands in for the one that is still to be measured."""
+class ModelEncoder:
+    """Encodes calibrated matrices at any global step. `claim` stands in for the one that is still to be measured."""
 
     recipe: Recipe
     model: Transformer
@@ -62,52 +66,74 @@ class Draft:
     prepared: list[Prepared]
     budget: BudgetEntry
     claim: Claim
+    low_rank: LowRank
     small: Mapping[str, Tensor] = field(default_factory=dict)
-    """small tensors that were tuned, by name; the model's own stand for the others"""
-    step: Callable[[str, float], None] = lambda _name, _share: None
-    """called before matrices that are coded together, with the first one's name and the share that is done"""
-    check: Callable[[], None] = lambda: None
-    """called now and then from any thread; may raise to stop"""
+    """small tensors that were fine-tuned, by name; the model's own stand for the others"""
+    observer: Observer = Observer()
 
     @property
     def weights(self) -> int:
         """Number of weights of all matrices."""
         return sum(prepared.scaled.size for prepared in self.prepared)
 
-    def build(self, scale: float) -> tuple[int, Packed]:
+    @property
+    def fine_tuned(self) -> bool:
+        """Whether the matrices' targets were fine-tuned."""
+        return any(prepared.tuned is not None for prepared in self.prepared)
+
+    def least_scale(self) -> float:
+        """The global step below which a symbol of some matrix could overflow."""
+        return max(prepared.least_scale() for prepared in self.prepared)
+
+    def with_quantizer(self, quantizer: Literal["uniform", "trellis"], low_rank: LowRank) -> ModelEncoder:
+        """The same matrices rounded in another way."""
+        states = STATES if quantizer == "trellis" else 0
+        prepared = [replace(each, states=states) for each in self.prepared]
+        return replace(self, prepared=prepared, low_rank=low_rank)
+
+    def with_ranks(self, ranks: Iterable[int]) -> ModelEncoder:
+        """The same matrices, each with the rank that is given in place of the one that pays at the step."""
+        held = [replace(each, rank=rank) for each, rank in zip(self.prepared, ranks, strict=True)]
+        return replace(self, prepared=held)
+
+    def estimate(self, scale: float) -> float:
+        """About the bytes that `build` gives at `scale`, right but for a factor, from a sample of the weights."""
+        return sampled_bytes(self.prepared, scale)
+
+    def build(self, scale: float) -> tuple[int, EncodedModel]:
         """Real bytes of the file at the global step `scale`, and what it is made of."""
-        low_rank = self.recipe.pack.low_rank
 
         def code(group: list[Prepared]) -> list[Coded]:
-            return code_matrices(group, scale, low_rank=low_rank, poll=self.check)
+            return code_matrices(group, scale, low_rank=self.low_rank, poll=self.observer.check)
 
         by_name = {c.name: c for group in in_order(code, self._watched()) for c in group}
         coded = [by_name[prepared.name] for prepared in self.prepared]
         if self.recipe.pack.coder != "zstd":
-            coded = refined(coded, self.check)
+            coded = refined(coded, self.observer.check)
         payloads = [*self._fixed_payloads(), *_matrix_payloads(coded, self.recipe.pack.coder)]
-        packed = Packed(coded, payloads, self._manifest(coded))
-        return len(assemble(packed.manifest, payloads)), packed
+        encoded = EncodedModel(coded, payloads, self._manifest(coded))
+        return len(assemble(encoded.manifest, payloads)), encoded
 
     def _watched(self) -> Iterator[list[Prepared]]:
         """Matrices that are coded together."""
         done = 0
         for group in together(self.prepared):
-            self.step(group[0].name, done / len(self.prepared))
+            self.observer.check()
+            self.observer.stage(f"pack {group[0].name}", done / len(self.prepared))
             yield group
             done += len(group)
 
-    def decoded(self, packed: Packed) -> Transformer:
-        """The model that `packed` decodes to, on the float model's device."""
+    def decoded(self, encoded: EncodedModel) -> Transformer:
+        """The model that `encoded` decodes to, on the float model's device."""
         model = Transformer(self.model.shape, self.model.vocab_size)
         weights = {n: self._small(n, p) if p.ndim != 2 else p.detach() for n, p in self.model.named_parameters()}
-        for matrix, values in zip(packed.coded, in_order(decode_matrix, packed.coded), strict=True):
+        for matrix, values in zip(encoded.coded, in_order(decode_matrix, encoded.coded), strict=True):
             weights[matrix.name] = torch.from_numpy(values)
         model.load_state_dict(weights)
         return model.to(self.model.embedding.weight.device)
 
     def _small(self, name: str, parameter: Tensor) -> Tensor:
-        """A small tensor as it is written: tuned where it was, with the 8 bits of a bfloat16's significand.
+        """A small tensor as it is written: fine-tuned where it was, with the 8 bits of a bfloat16's significand.
 
         The lower half of each value is then zeros, which zstd takes away. Gains err by .2 %, less than any matrix.
         """
@@ -144,22 +170,6 @@ class Draft:
             budget=self.budget,
             versions={name: version(name) for name in _CODECS},
         )
-
-
-def make_claim(recipe: Recipe, score: Score, float_score: Score, *, text: bytes, device: str) -> Claim:
-    """What an artifact states of itself: `score` on `text`, with six decimals (a thousandth of the tolerance)."""
-    return Claim(
-        val_loss=round(score.loss, 6),
-        bpb=round(score.bpb, 6),
-        tokens=score.tokens,
-        bytes=score.bytes,
-        text_sha256=hashlib.sha256(text).hexdigest(),
-        device=device,
-        dtype="float32",
-        tolerance=recipe.verify.loss_tolerance,
-        float_val_loss=round(float_score.loss, 6),
-        float_bpb=round(float_score.bpb, 6),
-    )
 
 
 def _matrix_payloads(coded: list[Coded], coder: Coder) -> Iterator[Payload]:

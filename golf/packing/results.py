@@ -66,6 +66,19 @@ class ClockLedger:
 
 
 @dataclass(frozen=True)
+class CandidateEntry:
+    """One method of compressing: what its pack came to, or the reason why it was not tried."""
+
+    method: str
+    kept: bool = False
+    size: int | None = None
+    training_gap: float | None = None
+    """nats per token over the float model, on training text held out from fine-tuning"""
+    seconds: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
 class PackResult:
     """A written artifact, measured as re-read from disk."""
 
@@ -82,9 +95,11 @@ class PackResult:
     bpb: float
     predicted_gap: float
     training_gap: float
-    """loss of the packed model minus the float model's on training text, nats per token"""
+    """loss of the packed model minus the float model's on held-out training text, nats per token"""
     rounded_training_gap: float | None
     """the same by the best rounding that was tried at this cap; None where nothing was tuned"""
+    candidates: list[CandidateEntry]
+    """every method: its figures where it was tried, else the reason"""
     factors: list[FactorsEntry]
     rate: RateLedger
     probes: int

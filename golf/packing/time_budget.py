@@ -6,15 +6,18 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
-# What reading training text is for, once the weights are trained.
+# What reading training text is for, once the weights are trained; the names stand in logs and in --json.
 USES = ("calibration", "tuning", "looks")
 
+T = TypeVar("T")
 
-class Allowance:
+
+class TimeBudget:
     """Counts the seconds of every use of training text against those that are allowed; endless by default.
 
-    `spent` holds seconds by use, `expected` those that one more batch, or look, of a use should take.
+    `spent` holds seconds by use, `expected` those that one more batch, or measurement, of a use should take.
     """
 
     def __init__(self, seconds: float = math.inf) -> None:
@@ -55,9 +58,12 @@ class Allowance:
             if self._since is not None:
                 self._since += time.monotonic() - began
 
-    def fits(self, *uses: str) -> bool:
-        """Whether one more batch, or look, of each of `uses` should end in time."""
-        return self.left >= sum(self.expected[use] for use in uses)
+    def in_time(self, batches: Iterator[T], use: str) -> Iterator[T]:
+        """`batches` until another one of them and a measurement would not end in time."""
+        for batch in batches:
+            yield batch
+            if self.left < self.expected[use] + self.expected["looks"]:
+                break
 
 
 def affordable(wanted: int, *, each: float, left: float) -> int:
@@ -65,8 +71,3 @@ def affordable(wanted: int, *, each: float, left: float) -> int:
     if left <= 0:
         return 0
     return wanted if each * wanted <= left else int(left / each)
-
-
-def needed(uses: list[tuple[int, float]], *, margin: float) -> float:
-    """Seconds that (number, seconds each) `uses` take together, and `margin` times as much for safety."""
-    return margin * sum(number * each for number, each in uses)

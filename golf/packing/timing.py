@@ -1,6 +1,6 @@
-"""How long a pack reads training text on this machine, and how much of it the clock allows.
+"""How long a pack reads training text on this machine, and what a clock therefore allows: fewer tokens, fewer methods.
 
-Timed on random tokens through the pack's own code: finding it out reads no training text and so costs no allowance.
+Speeds are timed on random tokens through the pack's own code: that reads no training text and so costs no budget.
 """
 
 from __future__ import annotations
@@ -18,160 +18,180 @@ from golf.compress.rate_search import finest_scale
 from golf.data import TokenSet
 from golf.errors import UsageError
 from golf.model import Transformer
+from golf.packing.calibrate import fisher, scaled_matrices
 from golf.packing.finetune import tune
-from golf.packing.inputs import CALIBRATION_BATCH, LOOK_BATCH, LOOK_TOKENS, TUNING, Source
-from golf.packing.time_budget import Allowance, affordable, needed
+from golf.packing.inputs import PackInputs
+from golf.packing.methods import Case, Method, Methods, methods
+from golf.packing.text_windows import CALIBRATION_BATCH, HELD_OUT_BATCH, HELD_OUT_TOKENS, TextWindows
+from golf.packing.time_budget import TimeBudget, affordable
 from golf.recipe import Pack, Recipe
 from golf.runtime.observer import Observer
 from golf.runtime.parallel import in_order
 
 # Timed once, a calibration on a busy machine took up to 1.2 times as long the next time (two cores, quickstart).
 MARGIN = 1.25
-# Text that is read up to four times teaches nearly as much as fresh text (arXiv:2305.16264).
-_MOST_READINGS = 4
 # Batches of a trial: the first warms up, and each one's time ends where the next is asked for.
 _TRIAL = 3
-# A trial of tuning takes a step at which caps bind: a gap of .05 nats per token. Its time hardly depends on it.
+# A trial of fine-tuning takes a step at which caps bind: a gap of .05 nats per token. Its time hardly depends on it.
 _TRIAL_GAP = 0.05
 
 
-def on_the_clock(source: Source) -> Source:
-    """`source` with what the training left of train.max_seconds, where budget.clock bounds training text's use by it.
+def time_budget_of(inputs: PackInputs, windows: TextWindows) -> TimeBudget:
+    """What the training left of train.max_seconds, where budget.clock bounds training text's use by it; else endless.
 
     Raises UsageError where nothing is left.
     """
-    seconds = source.recipe.train.max_seconds
-    if source.recipe.budget.clock != "calibration" or seconds is None:
-        return source
-    allowance = Allowance(seconds - (source.trained or 0.0))
-    if allowance.left <= 0:
-        raise UsageError(_nothing_left(source, "no time"))
-    allowance.expected |= {"calibration": MARGIN * calibration_seconds(source), "looks": MARGIN * look_seconds(source)}
-    return replace(source, allowance=allowance)
+    seconds = inputs.recipe.train.max_seconds
+    if inputs.recipe.budget.clock != "calibration" or seconds is None:
+        return TimeBudget()
+    found = TimeBudget(seconds - (inputs.training_seconds or 0.0))
+    if found.left <= 0:
+        raise UsageError(_nothing_left(inputs, "no time"))
+    found.expected |= {
+        "calibration": MARGIN * calibration_seconds(inputs.model, inputs.recipe.pack, windows),
+        "looks": MARGIN * measurement_seconds(inputs.model, windows),
+    }
+    return found
 
 
-def calibration_tokens(source: Source) -> int:
-    """Tokens of calibration that end in time, with a look at the pack behind them: the recipe's, or fewer.
+def calibration_tokens(inputs: PackInputs, windows: TextWindows, time_budget: TimeBudget) -> int:
+    """Tokens of calibration that end in time, with a measurement after them: the recipe's, or fewer.
 
     Raises UsageError where there is not even time for one batch.
     """
-    wanted, allowance = source.recipe.pack.calibration_tokens, source.allowance
-    left = allowance.left - allowance.expected["looks"]
-    tokens = _in_time(source, wanted, CALIBRATION_BATCH, each=allowance.expected["calibration"], left=left)
+    wanted, expected = inputs.recipe.pack.calibration_tokens, time_budget.expected
+    left = time_budget.left - expected["looks"]
+    tokens = _in_time(windows, wanted, CALIBRATION_BATCH, each=expected["calibration"], left=left)
     if not tokens:
-        raise UsageError(_nothing_left(source, f"{max(allowance.left, 0):.1f} s, too little"))
-    return _noted(source, "calibration_tokens", wanted, tokens)
+        raise UsageError(_nothing_left(inputs, f"{max(time_budget.left, 0):.1f} s, too little"))
+    return tokens
 
 
-def tuning_tokens(source: Source, prepared: list[Prepared], scale: float) -> int:
-    """Tokens of tuning at the step `scale` that end in time, with the looks behind them: the recipe's, fewer, or 0."""
-    section, allowance = source.recipe.pack, source.allowance
-    if not allowance.limited:
-        return section.tune_tokens
-    allowance.expected["tuning"] = each = MARGIN * tuning_seconds(source, prepared, scale)
-    left = allowance.left - looks_of(section, behind_tuning=True) * allowance.expected["looks"]
-    tokens = _in_time(source, section.tune_tokens, section.tune_batch_tokens, each=each, left=left)
-    return _noted(source, "tune_tokens", section.tune_tokens, tokens)
+def affordable_methods(
+    section: Pack,
+    case: Case,
+    inputs: PackInputs,
+    windows: TextWindows,
+    time_budget: TimeBudget,
+    prepared: list[Prepared],
+) -> Methods:
+    """The methods for `case`, on as many tokens of fine-tuning as the clock allows, and no more than it allows.
 
-
-def text_share(source: Source, tokens: int) -> float:
-    """Share of the text's own loss in what a tuning on `tokens` tokens minimises: the recipe's, or 0.
-
-    Text that was read too often teaches what does not hold elsewhere, and training text cannot tell.
+    One estimate is made for each: its measurements, and its batches of fine-tuning.
     """
-    fresh = source.seen + tokens <= _MOST_READINGS * len(source.data.train)
-    return source.recipe.pack.tune_text if fresh else 0.0
+    plan = methods(section, case)
+    if not time_budget.limited:
+        return plan
+    measurement = time_budget.expected["looks"]
+    if any(each.fine_tune for each in plan.tried):
+        each = MARGIN * fine_tuning_seconds(inputs.model, section, windows, prepared)
+        time_budget.expected["tuning"] = each
+        left = time_budget.left - measurement * measurements(plan.tried)
+        tokens = _in_time(windows, case.tokens, section.tune_batch_tokens, each=each, left=left)
+        plan = methods(section, replace(case, tokens=tokens))
+    return _shortened(plan, most=int(time_budget.left / measurement) if measurement else len(plan.tried))
 
 
-def looks_of(section: Pack, *, behind_tuning: bool = False) -> int:
-    """Looks at training text of a pack whose cap binds, or those of them that follow its tuning.
+def measurements(tried: tuple[Method, ...]) -> int:
+    """How often methods are measured on held-out text: what is fine-tuned, before and after."""
+    return sum(1 + each.fine_tune for each in tried)
 
-    Each way to round takes one with factors and one without; what was chosen takes one when it is filled. Plain
-    integers that are tuned are filled before, and take one behind it.
+
+def _shortened(plan: Methods, *, most: int) -> Methods:
+    """`plan` without the last methods, until at most `most` measurements are left, or one method.
+
+    Of two ways to round of which one alone can be measured, it is the trellis, which is last.
     """
-    compared = 2 if section.low_rank == "auto" else 1
-    ways = 2 if section.quantizer == "auto" else 1
-    tuned = section.tune_tokens > 0 and section.quantizer != "trellis"
-    return ways * (compared + tuned) + 1 - behind_tuning * (compared + 1)
+    kept = plan.tried
+    while len(kept) > 1 and measurements(kept) > most:
+        kept = kept[:-1] if any(each.fine_tune for each in kept) else kept[-1:]
+    left_out = {each.name: "the clock leaves no time to measure it" for each in plan.tried if each not in kept}
+    return replace(plan, tried=kept, skipped=plan.skipped | left_out)
 
 
-def reserve(
-    recipe: Recipe,
-    model: Transformer,
-    data: TokenSet,
-    device: torch.device,
-    observer: Observer,
-    check: Callable[[], None],
-) -> float:
-    """Seconds of train.max_seconds that a training leaves to its pack; raises UsageError where that is all of them."""
-    return reserved_seconds(Source(recipe, model, data, device, observer, check))
+def reserve(recipe: Recipe, model: Transformer, data: TokenSet, device: torch.device, observer: Observer) -> float:
+    """Seconds of train.max_seconds that a training leaves to its pack, whose speed is that of any weights.
 
-
-def reserved_seconds(source: Source) -> float:
-    """As `reserve`: the pack's speed is that of any weights, so those before training tell it."""
-    pack, seconds = source.recipe.pack, source.recipe.train.max_seconds or 0.0
-    uses = [
-        (source.count(pack.calibration_tokens, batch_tokens=CALIBRATION_BATCH), calibration_seconds(source)),
-        (looks_of(pack), look_seconds(source)),
-    ]
-    if pack.tune_tokens and pack.quantizer != "trellis":
-        # the factors' spectra take long and tuning's speed hardly depends on factors
-        plain = pack.model_copy(update={"low_rank": "off", "quantizer": "uniform"})
-        bare = replace(source, recipe=source.recipe.model_copy(update={"pack": plain}))
-        prepared = bare.prepared_for(bare.sensitivities(bare.noise(1, batch_tokens=CALIBRATION_BATCH)))
-        scale = finest_scale(sum(each.scaled.size for each in prepared), _TRIAL_GAP)
-        count = source.count(pack.tune_tokens, batch_tokens=pack.tune_batch_tokens)
-        uses.append((count, tuning_seconds(bare, prepared, scale)))
-    reserved = needed(uses, margin=MARGIN)
-    if reserved >= seconds:
+    Raises UsageError where that is all of them.
+    """
+    inputs = PackInputs(recipe, model, data, device)
+    windows = text_windows(inputs, observer)
+    section, seconds = recipe.pack, recipe.train.max_seconds or 0.0
+    byte_budget = recipe.budget.cap - recipe.budget.code_bytes
+    plan = methods(section, case_of(inputs, byte_budget))  # the clock, not the recipe, says what will be trained on
+    needed = measurement_seconds(model, windows) * measurements(plan.tried)
+    calibrations = windows.count(section.calibration_tokens, batch_tokens=CALIBRATION_BATCH)
+    needed += calibrations * calibration_seconds(model, section, windows)
+    if any(each.fine_tune for each in plan.tried):
+        # decomposing takes long, and the speed of fine-tuning hardly depends on low-rank factors
+        found = fisher(model, section, windows.random(1, batch_tokens=CALIBRATION_BATCH), seed=recipe.seed)
+        prepared = scaled_matrices(model, found, observer, factors=False)
+        batches = windows.count(section.tune_tokens, batch_tokens=section.tune_batch_tokens)
+        needed += batches * fine_tuning_seconds(model, section, windows, prepared)
+    if MARGIN * needed >= seconds:
         raise UsageError(
-            f"calibration and tuning take about {reserved:.1f} s here, and train.max_seconds = {seconds:g} bounds them "
-            "together with the training; lower pack.tune_tokens and pack.calibration_tokens, or raise train.max_seconds"
+            f"calibration and tuning take about {MARGIN * needed:.1f} s here, and train.max_seconds = {seconds:g} "
+            "bounds them together with the training; lower pack.tune_tokens and pack.calibration_tokens, or raise "
+            "train.max_seconds"
         )
-    return reserved
+    return MARGIN * needed
 
 
-def tuning_batches(source: Source, tokens: int) -> Iterator[Tensor]:
-    """Batches of about `tokens` tokens of training text to tune on, those that end in time, and on the clock.
-
-    What tuning does before and behind them reads no text.
-    """
-    windows = source.windows(tokens, batch_tokens=source.recipe.pack.tune_batch_tokens, purpose=TUNING)
-    with source.allowance.using("tuning"):
-        yield from source.in_time(windows, "tuning")
+def text_windows(inputs: PackInputs, observer: Observer) -> TextWindows:
+    """The training text of `inputs` as a pack reads it."""
+    recipe, vocab_size = inputs.recipe, inputs.model.vocab_size
+    return TextWindows(
+        inputs.data.train, recipe.train.sequence_length, recipe.seed, vocab_size, inputs.device, observer
+    )
 
 
-def calibration_seconds(source: Source) -> float:
+def case_of(inputs: PackInputs, byte_budget: int) -> Case:
+    """What the choice of methods depends on."""
+    return Case(
+        weights=sum(p.numel() for p in inputs.model.parameters() if p.ndim == 2),
+        byte_budget=byte_budget,
+        tokens=inputs.recipe.pack.tune_tokens,
+        tokens_trained=inputs.tokens_trained,
+        text_tokens=len(inputs.data.train),
+    )
+
+
+def calibration_seconds(model: Transformer, section: Pack, windows: TextWindows) -> float:
     """Seconds of one batch of the calibration, among as many as run at a time."""
-    count = min(source.count(source.recipe.pack.calibration_tokens, batch_tokens=CALIBRATION_BATCH), _at_once(source))
-    tokens = min(CALIBRATION_BATCH, source.recipe.pack.calibration_tokens)
-    return _warm_seconds(lambda: source.sensitivities(source.noise(count, batch_tokens=tokens))) / count
+    count = windows.count(section.calibration_tokens, batch_tokens=CALIBRATION_BATCH)
+    count = min(count, _at_once(windows.device))
+    tokens = min(CALIBRATION_BATCH, section.calibration_tokens)
+    seed = windows.seed
+    return _warm_seconds(lambda: fisher(model, section, windows.random(count, batch_tokens=tokens), seed=seed)) / count
 
 
-def look_seconds(source: Source) -> float:
-    """Seconds of a look: the loss of two models of one shape."""
-    count = min(source.count(LOOK_TOKENS, batch_tokens=LOOK_BATCH), _at_once(source))
+def measurement_seconds(model: Transformer, windows: TextWindows) -> float:
+    """Seconds of one measurement on held-out text: the loss of two models of one shape."""
+    whole = windows.count(HELD_OUT_TOKENS, batch_tokens=HELD_OUT_BATCH)
+    count = min(whole, _at_once(windows.device))
 
     @torch.inference_mode()
     def loss(window: Tensor) -> float:
-        return float(source.model.loss(window))
+        return float(model.loss(window))
 
     def pass_over() -> None:
-        list(in_order(loss, source.noise(count, batch_tokens=LOOK_BATCH), device=source.device))
+        list(in_order(loss, windows.random(count, batch_tokens=HELD_OUT_BATCH), device=windows.device))
 
-    return 2 * _warm_seconds(pass_over) / count * source.count(LOOK_TOKENS, batch_tokens=LOOK_BATCH)
+    return 2 * _warm_seconds(pass_over) / count * whole
 
 
-def tuning_seconds(source: Source, prepared: list[Prepared], scale: float) -> float:
-    """Seconds of one batch of tuning at the step `scale`."""
-    section, asked = source.recipe.pack, []
+def fine_tuning_seconds(model: Transformer, section: Pack, windows: TextWindows, prepared: list[Prepared]) -> float:
+    """Seconds of one batch of fine-tuning."""
+    asked = []
+    plain = [replace(each, states=0) for each in prepared]
 
     def batches() -> Iterator[Tensor]:
-        for batch in source.noise(_TRIAL, batch_tokens=section.tune_batch_tokens):
+        for batch in windows.random(_TRIAL, batch_tokens=section.tune_batch_tokens):
             asked.append(time.monotonic())
             yield batch
 
-    tune(source.model, prepared, batches(), count=_TRIAL, scale=scale, low_rank=section.low_rank)
+    scale = finest_scale(sum(each.scaled.size for each in plain), _TRIAL_GAP)
+    tune(model, plain, batches(), count=_TRIAL, scale=scale, low_rank=section.low_rank)
     return [later - earlier for earlier, later in pairwise(asked)][-1]
 
 
@@ -183,32 +203,23 @@ def _warm_seconds(work: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
-def _at_once(source: Source) -> int:
+def _at_once(device: torch.device) -> int:
     """Batches that run at a time, no more than a calibration's."""
-    return min(torch.get_num_threads(), 4) if source.device.type == "cpu" else 1
+    return min(torch.get_num_threads(), 4) if device.type == "cpu" else 1
 
 
-def _in_time(source: Source, wanted: int, batch_tokens: int, *, each: float, left: float) -> int:
+def _in_time(windows: TextWindows, wanted: int, batch_tokens: int, *, each: float, left: float) -> int:
     """Tokens of the batches that end within the seconds `left`; `wanted` where all do."""
-    count = source.count(wanted, batch_tokens=batch_tokens)
+    count = windows.count(wanted, batch_tokens=batch_tokens)
     possible = affordable(count, each=each, left=left)
-    return wanted if possible == count else possible * source.batch_size(wanted, batch_tokens=batch_tokens)
+    return wanted if possible == count else possible * windows.batch_size(wanted, batch_tokens=batch_tokens)
 
 
-def _noted(source: Source, key: str, wanted: int, tokens: int) -> int:
-    """`tokens`, with a note where they are fewer than the recipe wants."""
-    if tokens < wanted:
-        source.observer.note(
-            f"pack.{key} = {wanted:,} is cut to {tokens:,}: the training left {source.allowance.left:.1f} s of "
-            f"train.max_seconds = {source.recipe.train.max_seconds:g} for what still reads its text"
-        )
-    return tokens
-
-
-def _nothing_left(source: Source, what: str) -> str:
-    took = "" if source.trained is None else f" took {source.trained:.1f} s and"
+def _nothing_left(inputs: PackInputs, what: str) -> str:
+    seconds = inputs.training_seconds
+    took = "" if seconds is None else f" took {seconds:.1f} s and"
     return (
-        f"the training{took} left {what} of train.max_seconds = {source.recipe.train.max_seconds:g} for its "
+        f"the training{took} left {what} of train.max_seconds = {inputs.recipe.train.max_seconds:g} for its "
         'calibration, which budget.clock = "calibration" counts in; pack outside that clock with '
         "--set budget.clock=training"
     )

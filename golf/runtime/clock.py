@@ -1,4 +1,4 @@
-"""Time in a training: its speed, and the step at which a budget of seconds will be spent."""
+"""Time: a training's speed, the step at which a budget of seconds will be spent, and seconds by stage."""
 
 from __future__ import annotations
 
@@ -54,3 +54,18 @@ def steps_within(*, elapsed: float, step: int, seconds: float, steps: int) -> in
 def peak_flops(device_name: str) -> float | None:
     """Dense bfloat16 FLOP/s of a CUDA device by its name; None for one that is not known."""
     return next((peak for name, peak in _PEAKS.items() if name in device_name), None)
+
+
+class Stages:
+    """Seconds spent in each stage of a piece of work."""
+
+    def __init__(self) -> None:
+        """Start the clock."""
+        self._since = time.monotonic()
+        self.seconds: dict[str, float] = {}
+
+    def done(self, name: str) -> None:
+        """The stage `name` has ended."""
+        now = time.monotonic()
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + now - self._since, 3)
+        self._since = now

@@ -26,9 +26,9 @@ from golf.training.diagnostics import look, matrices_of, predict_size, score_mod
 from golf.training.results import TrainResult
 from golf.training.state import Session
 
-# Seconds of train.max_seconds that packing will need: (recipe, model, text, device, observer, check) → seconds. The
+# Seconds of train.max_seconds that packing will need: (recipe, model, text, device, observer) → seconds. The
 # packer has it; flows do not import one another, so callers hand it over.
-Reserve = Callable[[Recipe, Transformer, TokenSet, torch.device, Observer, Callable[[], None]], float]
+Reserve = Callable[[Recipe, Transformer, TokenSet, torch.device, Observer], float]
 
 _PREPARING = "stopped while preparing the text; the same command goes on from what is cached"
 _TIMING = "stopped before the first step; nothing was written"
@@ -135,8 +135,8 @@ def _reserved(session: Session, reserve: Reserve | None, stop: StopFlag, observe
     if reserve is None:
         raise ValueError('budget.clock = "calibration" needs an estimate of the pack: pass `reserve`')
     observer.stage("time the pack", 0.0)
-    check = partial(stop.raise_if_stopped, _TIMING)
-    seconds = reserve(recipe, session.model, session.data, session.device, observer, check)
+    watched = observer.stopping(stop, _TIMING)
+    seconds = reserve(recipe, session.model, session.data, session.device, watched)
     observer.note(
         f"{seconds:.1f} s of train.max_seconds = {recipe.train.max_seconds:g} are left to calibration and tuning"
     )

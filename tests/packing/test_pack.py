@@ -1,15 +1,15 @@
 """Packing as a whole: the curve, the cap, and what tuning is worth."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
 from cli import golf, golf_json, golf_process
-from sources import draft_of, source_of
+from sources import opened
 
 from golf.compress.trellis import STATES
-from golf.packing.search import fit, training_gap
 
 pytestmark = pytest.mark.usefixtures("in_the_workspace")
 
@@ -33,135 +33,72 @@ def test_a_curve_and_a_cap_exclude_one_another(trained):
     assert "drop --cap" in golf("pack", "--curve", "--cap", "9kB", cwd=trained, check=2).stderr
 
 
-@pytest.mark.parametrize(("quantizer", "caps"), [("uniform", 20), ("trellis", 3)])
+@pytest.mark.parametrize(("quantizer", "caps"), [("uniform", 12), ("trellis", 3)])
 def test_random_caps_are_met_within_a_twentieth_of_a_percent(trained, curve, quantizer, caps):
     """No cap needs a hand-set number; never over, and at most .05 % or what whole words leave under it."""
     rng = np.random.default_rng(0)
     low, high = curve["smallest"] + 64, curve["points"][-1]["size"]
-    source = source_of(trained, "pack.tune_tokens=0", "pack.low_rank=off", f"pack.quantizer={quantizer}")
-    draft = draft_of(source)
-    for room in np.exp(rng.uniform(np.log(low), np.log(high), caps)).astype(int).tolist():
-        size = fit(draft, source, room=room).solution.size
-        assert size <= room
-        assert room - size <= max(0.0005 * room, 40)
+    pack = opened(trained, "pack.tune_tokens=0", "pack.low_rank=off", f"pack.quantizer={quantizer}")
+    encoder = pack.encoder()
+    for byte_budget in np.exp(rng.uniform(np.log(low), np.log(high), caps)).astype(int).tolist():
+        left = byte_budget - pack.best(encoder, byte_budget).kept.solution.size
+        assert 0 <= left <= max(0.0005 * byte_budget, 40)
 
 
-def test_tuned_packs_meet_their_caps_too_and_are_no_worse_than_rounding(trained, curve, monkeypatch):
-    monkeypatch.setattr(
-        "golf.packing.search._LEAST_SIGNAL", -1e9
-    )  # a model of 12 steps gains by losing weights: always try
-    source = source_of(trained, "pack.tune_tokens=16384", "pack.tune_batch_tokens=512")
-    draft = draft_of(source)
-    for share in (0.1, 0.3):
-        room = round(curve["smallest"] + share * (curve["points"][-1]["size"] - curve["smallest"]))
-        found = fit(draft, source, room=room)
-        # a coder's whole words leave up to 40 bytes, as above
-        assert room - max(0.0005 * room, 40) <= found.solution.size <= room
-        assert found.rounded_gap is not None
-        assert found.gap <= found.rounded_gap
-        assert found.gap == pytest.approx(training_gap(found.draft, found.solution.packed, source))
-
-
-def test_without_tuning_the_quantizer_with_the_lower_measured_gap_is_taken(trained, curve):
-    room = round(0.5 * curve["points"][-1]["size"])
-    found = {}
-    for quantizer in ("auto", "trellis", "uniform"):
-        source = source_of(trained, "pack.tune_tokens=0", "pack.low_rank=off", f"pack.quantizer={quantizer}")
-        found[quantizer] = fit(draft_of(source), source, room=room)
-    states = {
-        name: {m.states for m in fitted.solution.packed.coded if m.residual is not None}
-        for name, fitted in found.items()
-    }
-    assert states["trellis"] == {STATES}
-    assert states["uniform"] == {0}
-    better, worse = sorted(("trellis", "uniform"), key=lambda name: found[name].gap)
-    slack = 0.1 * abs(found[better].gap)  # a search takes another path where two quantizers are tried
-    assert found["auto"].gap <= found[better].gap + slack
-    assert states["auto"] == states[better] or found[worse].gap <= found[better].gap + slack
-
-
-@pytest.mark.parametrize(("tuned_share", "asked"), [(0.5, False), (0.8, True)])
-def test_a_trellis_is_asked_only_where_it_may_still_win(trained, monkeypatch, tuned_share, asked):
-    """Half of plain rounding's gap is out of its reach, four fifths are not."""
-    source = source_of(trained, "pack.low_rank=off", "pack.quantizer=auto", "pack.tune_batch_tokens=512")
-    draft, trellises = draft_of(source), []
-
-    def look(looked, _packed, _source):
-        matrices = looked.prepared
-        trellises.append(bool(matrices[0].states))
-        return tuned_share if matrices[0].tuned else 0.9 if matrices[0].states else 1.0
-
-    monkeypatch.setattr("golf.packing.search.training_gap", look)
-    found = fit(draft, source, room=6_000)
-    assert found.tuned
-    assert any(trellises) == asked
-
-
-def test_a_trellis_that_is_better_than_what_was_tuned_is_taken(trained, monkeypatch):
-    source = source_of(trained, "pack.low_rank=off", "pack.quantizer=auto", "pack.tune_batch_tokens=512")
-    draft = draft_of(source)
-    gaps = {(False, False): 1.0, (False, True): 0.95, (True, False): 0.8}
-    monkeypatch.setattr(
-        "golf.packing.search.training_gap",
-        lambda d, *_: gaps[bool(d.prepared[0].states), d.prepared[0].tuned is not None],
-    )
-    found = fit(draft, source, room=6_000)
-    assert not found.tuned
-    assert (found.gap, found.rounded_gap) == (0.8, 0.8)
-    assert found.solution.packed.coded[0].states == STATES
-
-
-@pytest.mark.parametrize(
-    ("bits", "least", "measured", "alone"),
-    [(2.5, 0.5, 0.1, True), (2.5, 1e-6, 1e-7, False), (2.5, 0.5, 0.4, False), (1.9, 0.5, 0.1, False)],
-    ids=["small gap", "no gap is so small", "predicted wrongly", "few bits"],
-)
-def test_plain_integers_are_not_tried_where_a_trellis_does_and_tuning_would_not(
-    trained, monkeypatch, bits, least, measured, alone
-):
-    """Tuning pays from a gap of `least` on; a trellis's gap of `measured` means one of 1.42 times as much for plain."""
-    source = source_of(trained, "pack.low_rank=off", "pack.quantizer=auto", "pack.tune_batch_tokens=512")
-    draft, plain = draft_of(source), []
-    monkeypatch.setattr("golf.packing.search._least_gap", lambda *_: least)
-    monkeypatch.setattr(
-        "golf.packing.search.training_gap", lambda looked, *_: plain.append(not looked.prepared[0].states) or measured
-    )
-    found = fit(draft, source, room=round(bits * draft.weights / 8))
-    assert any(plain) != alone
-    assert found.solution.packed.coded[0].states == STATES or not alone
-
-
-def test_tuning_that_has_too_little_text_to_learn_from_is_left_out(trained):
-    source = source_of(trained, "pack.tune_tokens=64")
-    assert fit(draft_of(source), source, room=7_000).rounded_gap is None
+def test_every_candidate_fills_the_budget_and_the_lowest_loss_is_kept(trained):
+    """Plain rounding, the same fine-tuned, and a trellis: half a bit below the rate where fine-tuning stops gaining."""
+    settings = ("pack.low_rank=off", "pack.quantizer=auto", "pack.tune_batch_tokens=512", "pack.tune_text=0")
+    pack = opened(trained, *settings, "pack.tune_tokens=2048")
+    encoder = pack.encoder()
+    most = 0.5 * math.log2(400 * 2048 / encoder.weights)
+    byte_budget = round((most - 0.5) * encoder.weights / 8)
+    found = pack.best(encoder, byte_budget)
+    assert [each.method.name for each in found.tried] == ["uniform", "uniform + fine-tuning", "trellis"]
+    for each in found.tried:
+        assert 0 <= byte_budget - each.solution.size <= max(0.0005 * byte_budget, 40)
+        assert each.gap == pytest.approx(pack.gap(each.encoder, each.solution.packed))
+        states = {m.states for m in each.solution.packed.coded if m.residual is not None}
+        assert states == ({STATES} if each.method.quantizer == "trellis" else {0})
+    assert found.kept.gap == min(each.gap for each in found.tried)
+    assert found.rounded_gap == min(found.tried[0].gap, found.tried[2].gap)
 
 
 def test_where_the_text_still_teaches_a_roomy_pack_is_tuned_too(trained):
     """Or more bytes would make a worse model."""
     tuning = ("pack.tune_tokens=32768", "pack.tune_batch_tokens=512")
-    source = source_of(trained, *tuning)
-    found = fit(draft_of(source), source, room=1_000_000)
+    pack = opened(trained, *tuning)
+    found = pack.best(pack.encoder(), 1_000_000).kept
     assert not found.solution.binding
-    assert found.tuned and found.gap < 0
-    untaught = source_of(trained, *tuning, "pack.tune_text=0")
-    assert fit(draft_of(untaught), untaught, room=1_000_000).rounded_gap is None
+    assert found.method.fine_tune and found.gap < 0
+    untaught = opened(trained, *tuning, "pack.tune_text=0")
+    assert untaught.best(untaught.encoder(), 1_000_000).rounded_gap is None
 
 
-def test_tuning_leaves_the_float_model_alone(trained):
-    source = source_of(trained, "pack.tune_tokens=8192", "pack.tune_batch_tokens=512")
-    before = {name: p.detach().clone() for name, p in source.model.named_parameters()}
-    fit(draft_of(source), source, room=6_500)
-    assert all(torch.equal(p, before[name]) for name, p in source.model.named_parameters())
+def test_fine_tuning_leaves_the_float_model_alone(trained):
+    pack = opened(trained, "pack.tune_tokens=8192", "pack.tune_batch_tokens=512")
+    before = {name: p.detach().clone() for name, p in pack.inputs.model.named_parameters()}
+    pack.best(pack.encoder(), 6_500)
+    assert all(torch.equal(p, before[name]) for name, p in pack.inputs.model.named_parameters())
 
 
-# As many batches as make tuning win over rounding, its price changed along the way.
+def test_the_ledger_names_what_was_tried_and_why_the_rest_was_not(trained):
+    result = golf_json("pack", "--cap", "7kB", "--set", "pack.quantizer=auto", "--out", "named.bin", cwd=trained)
+    tried = [each for each in result["candidates"] if each["reason"] is None]
+    assert sum(each["kept"] for each in tried) == 1
+    assert all(0 < each["size"] <= 7_000 and each["seconds"] > 0 for each in tried)
+    kept = next(each for each in tried if each["kept"])
+    assert kept["training_gap"] == result["training_gap"] == min(each["training_gap"] for each in tried)
+    skipped = [each for each in result["candidates"] if each["reason"] is not None]
+    assert skipped and all(each["size"] is each["training_gap"] is None and not each["kept"] for each in skipped)
+
+
 TUNED = ("pack", "--cap", "5kB", "--set", "pack.tune_batch_tokens=512")
 
 
 def test_the_same_run_packs_to_the_same_bytes_again(trained):
     for name in ("first.bin", "second.bin"):
         found = golf_json(*TUNED, "--out", name, cwd=trained)
-        assert found["training_gap"] < found["rounded_training_gap"]
+        assert any(each["method"].endswith("fine-tuning") for each in found["candidates"] if each["size"])
     assert (trained / "first.bin").read_bytes() == (trained / "second.bin").read_bytes()
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golf.packing.time_budget import USES, Allowance, affordable, needed
+from golf.packing.time_budget import TimeBudget, affordable
 
 SECONDS = st.floats(0.001, 1e4)
 
@@ -26,11 +26,6 @@ def test_what_takes_no_time_fits_while_there_is_some():
     assert affordable(7, each=1.0, left=math.inf) == 7
 
 
-def test_a_reserve_is_all_uses_and_a_margin():
-    assert needed([(8, 0.5), (3, 1.0), (128, 0.25)], margin=1.25) == pytest.approx(1.25 * (4 + 3 + 32))
-    assert needed([], margin=1.25) == 0
-
-
 @pytest.fixture
 def now(monkeypatch):
     """A clock that only a test moves."""
@@ -40,50 +35,42 @@ def now(monkeypatch):
 
 
 def test_seconds_go_to_the_use_they_were_for(now):
-    allowance = Allowance(10.0)
+    time_budget = TimeBudget(10.0)
     for use, seconds in (("calibration", 2.0), ("looks", 0.5), ("looks", 1.0)):
-        with allowance.using(use):
+        with time_budget.using(use):
             now[0] += seconds
         now[0] += 50  # what lies between reads no training text
-    assert allowance.spent == {"calibration": 2.0, "tuning": 0.0, "looks": 1.5}
-    assert allowance.left == 6.5
+    assert time_budget.spent == {"calibration": 2.0, "tuning": 0.0, "looks": 1.5}
+    assert time_budget.left == 6.5
 
 
 def test_a_use_that_goes_on_or_fails_counts_too(now):
-    allowance = Allowance(3.0)
-    with suppress(ZeroDivisionError), allowance.using("tuning"):
+    time_budget = TimeBudget(3.0)
+    with suppress(ZeroDivisionError), time_budget.using("tuning"):
         now[0] += 2.0
-        assert allowance.left == 1.0
+        assert time_budget.left == 1.0
         now[0] += 2.0
-        assert allowance.left == -1.0
+        assert time_budget.left == -1.0
         1 / 0  # noqa: B018
-    assert allowance.spent["tuning"] == 4.0
-    assert not allowance.fits()
+    assert time_budget.spent["tuning"] == 4.0
 
 
 def test_a_pause_within_a_use_costs_nothing(now):
-    allowance = Allowance(10.0)
-    with allowance.using("tuning"):
+    time_budget = TimeBudget(10.0)
+    with time_budget.using("tuning"):
         now[0] += 1.0
-        with suppress(ZeroDivisionError), allowance.paused():
+        with suppress(ZeroDivisionError), time_budget.paused():
             now[0] += 30.0
             1 / 0  # noqa: B018
         now[0] += 2.0
-        assert allowance.left == 7.0
-    with allowance.paused():
+        assert time_budget.left == 7.0
+    with time_budget.paused():
         now[0] += 30.0
-    assert allowance.spent["tuning"] == 3.0
+    assert time_budget.spent["tuning"] == 3.0
 
 
-def test_what_is_expected_together_must_fit_together():
-    allowance = Allowance(3.0)
-    allowance.expected |= {"tuning": 1.0, "looks": 2.0}
-    assert allowance.fits("tuning", "looks")
-    assert not allowance.fits("looks", "looks")
-
-
-def test_without_a_limit_everything_fits():
-    allowance = Allowance()
-    allowance.expected |= dict.fromkeys(USES, 1e300)
-    assert allowance.fits(*USES, *USES)
-    assert not allowance.limited
+def test_without_a_limit_there_is_always_time():
+    time_budget = TimeBudget()
+    time_budget.expected |= {"tuning": 1e300, "looks": 1e300}
+    assert not time_budget.limited
+    assert list(time_budget.in_time(iter(range(3)), "tuning")) == [0, 1, 2]

@@ -3,31 +3,26 @@
 import json
 import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
-import torch
 from cli import golf, golf_json
+from sources import opened
 
-from golf.compress.rate_search import Solution
 from golf.errors import UsageError
-from golf.packing.inputs import CALIBRATION, load_source
-from golf.packing.pack import make_draft
-from golf.packing.search import Fit, fit, training_gap
-from golf.packing.time_budget import Allowance
+from golf.packing.methods import Method, Methods
+from golf.packing.time_budget import TimeBudget
 from golf.packing.timing import (
     MARGIN,
+    affordable_methods,
     calibration_tokens,
-    looks_of,
-    on_the_clock,
-    reserved_seconds,
-    tuning_seconds,
-    tuning_tokens,
+    case_of,
+    fine_tuning_seconds,
+    measurements,
+    reserve,
+    time_budget_of,
 )
 from golf.run.checkpoint import load_checkpoint, save_checkpoint
-from golf.run.folder import Run
 from golf.run.log_lines import parse_log
-from golf.runtime.interrupt import listening
 from golf.runtime.observer import Observer
 
 pytestmark = pytest.mark.usefixtures("in_the_workspace")
@@ -38,13 +33,9 @@ def clocked(trained):
     """The tiny run as if its training had taken `spent` of 600 seconds, all of which are counted."""
     notes = []
 
-    def source_of(spent, **pack):
-        with listening() as stop:
-            source = load_source(
-                Run(trained / "artifacts" / "tiny"), cache=trained / "cache", device=torch.device("cpu"), stop=stop,
-                observer=Observer(note=notes.append), budget={}, settings=[],
-            )  # fmt: skip
-        recipe = source.recipe
+    def of(spent, **pack):
+        run = opened(trained, observer=Observer(note=notes.append))
+        recipe = run.inputs.recipe
         changed = recipe.model_copy(
             update={
                 "budget": recipe.budget.model_copy(update={"clock": "calibration"}),
@@ -52,145 +43,127 @@ def clocked(trained):
                 "pack": recipe.pack.model_copy(update=pack),
             }
         )
-        return replace(source, recipe=changed, trained=spent)
+        return run.having(recipe=changed, training_seconds=spent)
 
-    source_of.notes = notes
-    return source_of
+    of.notes = notes
+    return of
 
 
 @pytest.fixture
 def paces(monkeypatch):
-    """A batch of calibration or tuning takes a second here, and so does a look."""
-    for use in ("calibration", "look", "tuning"):
+    """A batch of calibration or of fine-tuning takes a second here, and so does a measurement."""
+    for use in ("calibration", "measurement", "fine_tuning"):
         monkeypatch.setattr(f"golf.packing.timing.{use}_seconds", lambda *_: 1 / MARGIN)
 
 
+def planned(run, byte_budget=6_000, prepared=()):
+    """The methods that the clock of `run` allows, and its tokens of calibration."""
+    run = run.timed(time_budget_of(run.inputs, run.windows))
+    tokens = calibration_tokens(run.inputs, run.windows, run.time_budget)
+    case = case_of(run.inputs, byte_budget)
+    return tokens, affordable_methods(run.section, case, run.inputs, run.windows, run.time_budget, list(prepared))
+
+
+TUNED, TRELLIS = "uniform + low rank + fine-tuning", "trellis + low rank"
+PACK = {"calibration_tokens": 65_536, "tune_tokens": 32_768, "tune_batch_tokens": 512, "quantizer": "auto"}
+
+
 def test_with_time_enough_everything_is_read(clocked, paces):
-    source = on_the_clock(clocked(500.0, calibration_tokens=65_536, tune_tokens=32_768, tune_batch_tokens=512))
-    assert source.allowance.left == pytest.approx(100.0)
-    assert calibration_tokens(source) == 65_536
-    assert tuning_tokens(source, [], 1.0) == 32_768
-    assert clocked.notes == []
+    tokens, plan = planned(clocked(500.0, **PACK))
+    assert (tokens, plan.tokens) == (65_536, 32_768)
+    assert [method.name for method in plan.tried] == [TUNED]
 
 
-def test_with_less_time_less_is_read_and_said(clocked, paces):
-    """Nine and a half seconds: eight batches and a look, or five and the four looks that follow tuning."""
-    pack = {"calibration_tokens": 65_536, "tune_tokens": 32_768, "tune_batch_tokens": 512, "quantizer": "auto"}
-    source = on_the_clock(clocked(590.5, **pack))
-    assert calibration_tokens(source) == 8 * 4096
-    assert tuning_tokens(source, [], 1.0) == 5 * 512
+def test_with_less_time_less_is_read(clocked, paces):
+    """Nine and a half seconds: eight batches and a measurement, or seven and the two that fine-tuning takes."""
+    tokens, plan = planned(clocked(590.5, **PACK))
+    assert (tokens, plan.tokens) == (8 * 4096, 7 * 512)
+    assert [method.name for method in plan.tried] == [TUNED]
+
+
+def test_a_pack_in_a_hurry_tries_one_way_to_round(clocked, paces):
+    tokens, plan = planned(clocked(597.5, **PACK))
+    assert tokens == 4096
+    assert [method.name for method in plan.tried] == [TRELLIS]
+    assert TUNED in plan.skipped
+
+
+def test_methods_that_cannot_be_measured_in_time_are_left_out_with_that_reason(clocked, monkeypatch):
+    run = clocked(0.0, **PACK).timed(TimeBudget(2.5))
+    run.time_budget.expected["looks"] = 1.0
+    monkeypatch.setattr("golf.packing.timing.fine_tuning_seconds", lambda *_: 1e-9)
+    both = Methods((Method("uniform", "off", fine_tune=True), Method("trellis", "off")), {}, 512, 0.5)
+    monkeypatch.setattr("golf.packing.timing.methods", lambda *_: both)
+    plan = affordable_methods(run.section, case_of(run.inputs, 6_000), run.inputs, run.windows, run.time_budget, [])
+    assert measurements(plan.tried) == 2
+    assert plan.skipped == {"trellis": "the clock leaves no time to measure it"}
+
+
+def test_cut_tokens_are_said(clocked, paces):
+    run = clocked(590.5, **PACK)
+    run = run.timed(time_budget_of(run.inputs, run.windows))
+    run.encoder()
     assert "pack.calibration_tokens = 65,536 is cut to 32,768: the training left 9.5 s" in clocked.notes[0]
-    assert "pack.tune_tokens = 32,768 is cut to 2,560" in clocked.notes[1]
 
 
 @pytest.mark.parametrize(("spent", "left"), [(600.0, "no time"), (700.0, "no time"), (598.5, "1.5 s, too little")])
 def test_without_time_nothing_is_packed(clocked, paces, spent, left):
     with pytest.raises(UsageError, match=left) as caught:
-        calibration_tokens(on_the_clock(clocked(spent)))
+        planned(clocked(spent))
     assert "--set budget.clock=training" in str(caught.value)
 
 
 def test_a_training_that_is_bounded_alone_bounds_no_pack(clocked):
-    source = clocked(700.0)
-    budget = source.recipe.budget.model_copy(update={"clock": "training"})
-    source = replace(source, recipe=source.recipe.model_copy(update={"budget": budget}))
-    assert on_the_clock(source) is source
-    assert not source.allowance.limited
-    assert calibration_tokens(source) == source.recipe.pack.calibration_tokens
+    run = clocked(700.0)
+    budget = run.inputs.recipe.budget.model_copy(update={"clock": "training"})
+    run = run.having(recipe=run.inputs.recipe.model_copy(update={"budget": budget}))
+    assert not time_budget_of(run.inputs, run.windows).limited
+    assert planned(run)[0] == run.section.calibration_tokens
+
+
+class NoText:
+    """A text of which nothing may be read."""
+
+    train = range(10**6)
+
+
+def reserved(run):
+    inputs = run.inputs
+    return reserve(inputs.recipe, inputs.model, NoText, inputs.device, run.observer)
 
 
 def test_finding_out_how_long_it_takes_reads_no_training_text(clocked):
-    source = replace(clocked(0.0, tune_tokens=2048, tune_batch_tokens=512), data=None)
-    assert 0 < reserved_seconds(source) < 600
-    limited = on_the_clock(source)
-    assert all(limited.allowance.expected[use] > 0 for use in ("calibration", "looks"))
-    assert sum(limited.allowance.spent.values()) == 0
+    run = clocked(0.0, tune_tokens=2048, tune_batch_tokens=512)
+    assert 0 < reserved(run) < 600
+    limited = time_budget_of(run.having(data=NoText).inputs, replace(run.windows, stream=None))
+    assert all(limited.expected[use] > 0 for use in ("calibration", "looks"))
+    assert sum(limited.spent.values()) == 0
 
 
-def test_a_reserve_counts_every_batch_and_look(clocked, paces):
-    """Both ways to round, with factors and without and filled; what was tuned."""
-    tuned = {"tune_tokens": 7 * 512, "tune_batch_tokens": 512, "low_rank": "auto"}
-    assert reserved_seconds(clocked(0.0, calibration_tokens=5 * 4096, quantizer="auto", **tuned)) == pytest.approx(
-        5 + 7 + 7
-    )
-    assert reserved_seconds(clocked(0.0, calibration_tokens=4096, quantizer="uniform", **tuned)) == pytest.approx(
-        1 + 7 + 4
-    )
-    assert reserved_seconds(clocked(0.0, calibration_tokens=4096, quantizer="trellis", **tuned)) == pytest.approx(1 + 3)
-    untuned = {"tune_tokens": 0, "low_rank": "off", "quantizer": "auto"}
-    assert reserved_seconds(clocked(0.0, calibration_tokens=4096, **untuned)) == pytest.approx(1 + 3)
+def test_a_reserve_counts_every_batch_and_measurement_of_the_methods_that_will_be_tried(clocked, paces):
+    tuned = {"tune_tokens": 7 * 512, "tune_batch_tokens": 512, "calibration_tokens": 5 * 4096}
+    assert reserved(clocked(0.0, quantizer="uniform", **tuned)) == pytest.approx(5 + 7 + 2)
+    assert reserved(clocked(0.0, quantizer="trellis", **tuned)) == pytest.approx(5 + 1)
+    untuned = {"tune_tokens": 0, "calibration_tokens": 4096}
+    assert reserved(clocked(0.0, quantizer="uniform", **untuned)) == pytest.approx(1 + 1)
 
 
-LOOKED_AT = [  # quantizer, low_rank, tokens of tuning; looks in all, and those behind tuning
-    ("auto", "auto", 2048, 7, 4), ("auto", "off", 2048, 5, 3), ("auto", "auto", 0, 5, 0), ("auto", "off", 0, 3, 0),
-    ("uniform", "auto", 2048, 4, 1), ("uniform", "off", 2048, 3, 1), ("uniform", "auto", 0, 3, 0),
-    ("trellis", "auto", 2048, 3, 0), ("trellis", "off", 0, 2, 0),
-]  # fmt: skip
+def test_reading_stops_where_the_next_batch_would_end_too_late():
+    time_budget = TimeBudget(10.0)
+    time_budget.expected |= {"calibration": 1.0, "looks": 3.0}
+    read = 0
+    for _ in time_budget.in_time(iter(range(40)), "calibration"):
+        time_budget.spent["calibration"] += 2.0  # twice as slow as expected
+        read += 1
+    assert read == 4  # two seconds are left, which is no time for a batch and a measurement
 
 
-@pytest.mark.parametrize(("quantizer", "low_rank", "tokens", "all_of_them", "behind"), LOOKED_AT)
-def test_a_pack_whose_cap_binds_takes_the_looks_that_are_reserved(
-    clocked, eager, monkeypatch, quantizer, low_rank, tokens, all_of_them, behind
-):
-    """With factors everywhere, packs that leave room to fill, and tuning that a trellis may still beat."""
-    source = clocked(0.0, quantizer=quantizer, low_rank=low_rank, target_gap=1e-9, tune_tokens=tokens)
-    looks, solved = [], SimpleNamespace(ranks=[1])
-
-    def solve(draft, room, finest, *, rough=False):
-        return Solution(1.0, room - 100 if rough else room, solved, 1, binding=True)
-
-    def look(*_):
-        looks.append(False)
-        return 0.9
-
-    tuned = Fit("tuned", Solution(1.0, 5_000, solved, 1, binding=True), 0.9)
-    monkeypatch.setattr("golf.packing.search._solve", solve)
-    monkeypatch.setattr("golf.packing.search.training_gap", look)
-    monkeypatch.setattr("golf.packing.search._tuned_fit", lambda *_: looks.append(True) or tuned)
-    draft = make_draft(source, source.prepared(), source.score(source.model))
-    fit(draft, source, room=5_000)
-    assert len(looks) == looks_of(source.recipe.pack) == all_of_them
-    if behind:
-        assert len(looks) - looks.index(True) == looks_of(source.recipe.pack, behind_tuning=True) == behind
-
-
-def test_reading_stops_where_the_next_batch_would_end_too_late(clocked):
-    source = replace(clocked(0.0), allowance=Allowance(10.0))
-    source.allowance.expected |= {"calibration": 1.0, "looks": 3.0}
-    seen = 0
-    for _ in source.in_time(source.windows(40 * 64, batch_tokens=64, purpose=CALIBRATION), "calibration"):
-        source.allowance.spent["calibration"] += 2.0  # twice as slow as expected
-        seen += 1
-    assert seen == 4  # two seconds are left, which is no time for a batch and a look
-
-
-@pytest.fixture
-def eager(monkeypatch):
-    """Tuning is always tried: a model of 12 steps gains by losing weights, so that it would not seem to pay."""
-    monkeypatch.setattr("golf.packing.search._LEAST_SIGNAL", -1e9)
-
-
-def test_a_pack_takes_its_batches_and_looks_from_its_allowance(clocked, eager):
-    source = clocked(0.0, tune_tokens=2048, tune_batch_tokens=512)
-    source = replace(source, allowance=Allowance(1e6))
-    draft = make_draft(source, source.prepared(), source.score(source.model))
-    fit(draft, source, room=6_500)
-    assert all(seconds > 0 for seconds in source.allowance.spent.values())
-    assert tuning_seconds(source, draft.prepared, 0.1) > 0
-
-
-def test_a_pack_in_a_hurry_tries_and_tunes_nothing_more(clocked, eager, monkeypatch):
-    source = clocked(0.0, tune_tokens=2048, tune_batch_tokens=512, quantizer="auto")
-    draft = make_draft(source, source.prepared(), source.score(source.model))
-    hurried = replace(source, allowance=Allowance(1e6))
-    hurried.allowance.expected["looks"] = 1e6  # after the first one there is no time for another
-    looks = []
-    monkeypatch.setattr("golf.packing.search.training_gap", lambda *given: looks.append(1) or training_gap(*given))
-    found = fit(draft, hurried, room=6_500)
-    assert found.rounded_gap is None
-    assert len(looks) == 1
-    assert found.solution.packed.coded[0].states  # the better of two ways to round
-    assert hurried.allowance.spent["tuning"] == 0
+def test_a_pack_takes_its_batches_and_measurements_from_its_time_budget(clocked):
+    run = clocked(0.0, tune_tokens=2048, tune_batch_tokens=512).timed(TimeBudget(1e6))
+    encoder = run.encoder()
+    run.best(encoder, 6_500)
+    assert all(seconds > 0 for seconds in run.time_budget.spent.values())
+    assert fine_tuning_seconds(run.inputs.model, run.section, run.windows, encoder.prepared) > 0
 
 
 CLOCK = ("--set", "budget.clock=calibration")

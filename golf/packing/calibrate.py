@@ -1,0 +1,67 @@
+"""Calibration: what an error in each matrix costs, measured on training text, and the steps that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from torch import Tensor
+
+from golf.compress.encode_matrix import Prepared, prepare_matrix
+from golf.compress.fisher import Sensitivity, measure
+from golf.model import Transformer
+from golf.packing.encoder import as_weights
+from golf.packing.text_windows import TextWindows
+from golf.packing.time_budget import TimeBudget
+from golf.recipe import Pack
+from golf.runtime.observer import Observer
+from golf.runtime.parallel import in_order
+
+
+def calibrate(
+    model: Transformer,
+    section: Pack,
+    windows: TextWindows,
+    time_budget: TimeBudget,
+    *,
+    tokens: int,
+    factors: bool,
+    observer: Observer,
+) -> list[Prepared]:
+    """Every matrix scaled by the steps that follow from its Fisher information, on `tokens` tokens of training text.
+
+    `factors`: matrices are decomposed too, for low-rank factors.
+    """
+    widest = max(p.shape[1] for p in model.parameters() if p.ndim == 2)
+    if tokens < widest:
+        observer.note(
+            f"pack.calibration_tokens = {tokens:,} is less than the {widest:,} inputs of the widest matrix; "
+            "damping stands in for what the text does not show"
+        )
+    with time_budget.using("calibration"):
+        text = time_budget.in_time(windows.calibration(tokens), "calibration")
+        found = fisher(model, section, text, seed=windows.seed)
+    return scaled_matrices(model, found, observer, factors=factors)
+
+
+def fisher(model: Transformer, section: Pack, text: Iterable[Tensor], *, seed: int) -> dict[str, Sensitivity]:
+    """The Fisher information of each matrix on batches of windows (B, T+1)."""
+    return measure(model, text, seed=seed, row_smoothing=section.row_smoothing, damping=section.damping)
+
+
+def scaled_matrices(
+    model: Transformer, found: dict[str, Sensitivity], observer: Observer, *, factors: bool
+) -> list[Prepared]:
+    """Every matrix scaled by the steps that follow from its Fisher information; with `factors`, decomposed too."""
+    matrices = [(name, p) for name, p in model.named_parameters() if p.ndim == 2]
+
+    def watched() -> Iterator[tuple[str, Tensor]]:
+        for index, (name, parameter) in enumerate(matrices):
+            observer.check()
+            observer.stage(f"decompose {name}", index / len(matrices))
+            yield name, parameter
+
+    def prepared(matrix: tuple[str, Tensor]) -> Prepared:
+        name, parameter = matrix
+        return prepare_matrix(name, as_weights(parameter), found[name], low_rank="auto" if factors else "off")
+
+    return list(in_order(prepared, watched()))

@@ -1,0 +1,63 @@
+"""Fine-tuning of one candidate on training text, so that it fills its byte budget at its own step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from golf.packing.encoder import ModelEncoder
+from golf.packing.finetune import Tuning, tune
+from golf.packing.inputs import PackInputs
+from golf.packing.methods import Methods
+from golf.packing.search import Candidate
+from golf.packing.text_windows import TextWindows
+from golf.packing.time_budget import TimeBudget
+from golf.runtime.observer import Observer
+
+# Fine-tuning aims so far below the budget, as a share of it: half of what a fine-tuned pack may leave.
+_AIM_BELOW = 2.5e-4
+
+
+def fine_tuner(
+    inputs: PackInputs, plan: Methods, windows: TextWindows, time_budget: TimeBudget, observer: Observer
+) -> Callable[[Candidate, int], ModelEncoder]:
+    """A function (candidate, byte budget) → its encoder with fine-tuned targets and small tensors."""
+    section = inputs.recipe.pack
+    if plan.text_share < section.tune_text and any(method.fine_tune for method in plan.tried):
+        whole = len(inputs.data.train)
+        observer.note(
+            f"the {whole:,} tokens of training text are read {(inputs.tokens_trained + plan.tokens) / whole:.1f} "
+            "times, tuning counted in: it only mends what rounding broke, as with pack.tune_text = 0"
+        )
+
+    def fine_tuned(candidate: Candidate, byte_budget: int) -> ModelEncoder:
+        encoder, scale = candidate.encoder, candidate.solution.scale
+
+        def as_tuned(tuning: Tuning) -> ModelEncoder:
+            return replace(encoder, prepared=tuning.prepared, small=tuning.small)
+
+        def spare(tuning: Tuning) -> int:
+            with time_budget.paused():
+                return round((1 - _AIM_BELOW) * byte_budget) - as_tuned(tuning).build(scale)[0]
+
+        def step(share: float) -> None:
+            observer.check()
+            observer.stage("tune", share)
+
+        batch_tokens = section.tune_batch_tokens
+        batches = windows.fine_tuning(plan.tokens, batch_tokens=batch_tokens)
+        with time_budget.using("tuning"):
+            tuning = tune(
+                inputs.model,
+                encoder.prepared,
+                time_budget.in_time(batches, "tuning"),
+                count=windows.count(plan.tokens, batch_tokens=batch_tokens),
+                scale=scale,
+                low_rank=encoder.low_rank,
+                text_share=plan.text_share,
+                spare=spare,
+                step=step,
+            )
+        return as_tuned(tuning)
+
+    return fine_tuned

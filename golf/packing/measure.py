@@ -1,0 +1,63 @@
+"""Losses of a pack: against the float model on held-out training text, and of the file on the claim's own text."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from golf.artifact import assemble, open_artifact
+from golf.evaluation.loss import Score, evaluate
+from golf.evaluation.rebuild import rebuild
+from golf.model import Transformer
+from golf.packing.encoder import EncodedModel
+from golf.packing.inputs import PackInputs
+from golf.packing.text_windows import TextWindows
+from golf.runtime import durable
+from golf.runtime.observer import Observer
+from golf.runtime.parallel import in_order
+
+
+def held_out_gap(model: Transformer, rebuilt: Transformer, windows: TextWindows) -> float:
+    """Loss of the rebuilt model minus the float model's, nats per token, on training text held out from fine-tuning."""
+
+    @torch.inference_mode()
+    def difference(window: Tensor) -> float:
+        return float(rebuilt.loss(window) - model.loss(window))
+
+    return statistics.fmean(in_order(difference, windows.held_out(), device=windows.device))
+
+
+def score(inputs: PackInputs, model: Transformer, observer: Observer) -> Score:
+    """Loss on the validation text of the claim."""
+    data = inputs.data
+    # one more token than targets, so that a power of two of them are scored
+    tokens = data.val.slice(0, min(inputs.recipe.verify.tokens + 1, len(data.val)))
+    return evaluate(
+        model,
+        tokens,
+        data.tokenizer.byte_counts(tokens),
+        sequence_length=inputs.recipe.train.sequence_length,
+        device=inputs.device,
+        progress=lambda share: observer.stage("measure", share),
+        stop=observer.check,
+    )
+
+
+def scored_text(inputs: PackInputs, found: Score) -> bytes:
+    """The text of the scored targets and of the first context token."""
+    return inputs.data.tokenizer.decode(inputs.data.val.slice(0, found.tokens + 1))
+
+
+def score_as_written(inputs: PackInputs, encoded: EncodedModel, out: Path, observer: Observer) -> Score:
+    """Score of a pack as re-read from disk: from a file beside `out` that is gone afterwards."""
+    unmeasured = durable.temporary_beside(out)
+    try:
+        durable.write_bytes(unmeasured, assemble(replace(encoded.manifest, claim=None), encoded.payloads))
+        rebuilt = rebuild(open_artifact(unmeasured), poll=observer.check)
+        return score(inputs, rebuilt.model.to(inputs.device), observer)
+    finally:
+        unmeasured.unlink(missing_ok=True)

@@ -1,0 +1,122 @@
+"""Which ways to compress a model are worth trying at a byte budget: a pure function, and a table anyone can read.
+
+With `most` = ½ log₂(400 · tokens of fine-tuning / weights) bits a weight:
+
+    bits a weight           the text still teaches    else                   without fine-tuning
+    below most - 1.5        fine-tuned                fine-tuned             plain, trellis
+    most - 1.5 to most      fine-tuned                fine-tuned, trellis    from 2 bits on:
+    above most              fine-tuned                as without             trellis, trellis with low-rank factors
+
+A gap of g nats per token divides by four with each bit, and fine-tuning finds what it is made of from so many tokens
+a weight: it gains while 4^bits < 400 · tokens / weights. What is fine-tuned are plain integers, not a trellis's path.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from golf.compress.low_rank import LowRank
+from golf.recipe import Pack
+
+# Fine-tuning gained up to 3.0 bits at .17 tokens a weight (3 M weights), 3.5 at .9 (.6 M), 1.8 at .03 (17 M); of 49
+# checkpoints of 1.2 M weights at .11 tokens a weight, it won on 49, 47, 42 and 17 at 1.0, 1.3, 1.6 and 2.0 bits
+# (docs/log.md).
+_SIGNAL = 400.0
+# Where it gains most, a trellis never won: so many bits below the rate at which it no longer gains.
+_CLEAR = 1.5
+# From so many bits on a trellis is never worse than plain rounding by more than chance (docs/log.md).
+_TRELLIS_BITS = 2.0
+# The text teaches at any rate while fine-tuning reads at least this share of what the training read, and so many tokens
+# a weight: it won .04 to .09 nats per token at shares of .2 and more, and needs minutes for larger models.
+_TEACHING_SHARE, _TEACHING_TOKENS = 0.1, 1 / 16
+# Text that is read up to four times teaches nearly as much as fresh text (arXiv:2305.16264).
+_MOST_READINGS = 4
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to compress: how residuals are rounded, whether with low-rank factors, and whether then fine-tuned."""
+
+    quantizer: Literal["uniform", "trellis"]
+    low_rank: LowRank
+    fine_tune: bool = False
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        factors = {"off": "", "auto": " + low rank", "only": ", low rank alone"}[self.low_rank]
+        return f"{self.quantizer}{factors}{' + fine-tuning' if self.fine_tune else ''}"
+
+
+@dataclass(frozen=True)
+class Methods:
+    """The methods to try, the most promising first, and why others are left out, by name."""
+
+    tried: tuple[Method, ...]
+    skipped: dict[str, str]
+    tokens: int
+    """of fine-tuning"""
+    text_share: float
+    """of the text's own loss in what fine-tuning minimises"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the choice of methods depends on, besides the recipe's [pack]."""
+
+    weights: int
+    byte_budget: int
+    tokens: int
+    """of fine-tuning: the recipe's, or as many as the clock allows"""
+    tokens_trained: int
+    text_tokens: int
+
+    @property
+    def bits(self) -> float:
+        """Bits a weight of the whole file."""
+        return 8 * self.byte_budget / self.weights
+
+
+def methods(section: Pack, case: Case) -> Methods:
+    """The candidates for a pack by `section`: one or two, most often."""
+    share = text_share(section, case)
+    teaches = (
+        share > 0
+        and case.tokens >= _TEACHING_TOKENS * case.weights
+        and case.tokens >= _TEACHING_SHARE * case.tokens_trained
+    )
+    most = 0.5 * math.log2(_SIGNAL * case.tokens / case.weights) if case.tokens else -math.inf
+    only: LowRank = "only" if section.low_rank == "only" else "off"
+    plain, trellis = Method("uniform", only), Method("trellis", only)
+    tuned, factors = replace(plain, fine_tune=True), replace(trellis, low_rank="auto")
+    skipped: dict[Method, str] = {}
+    if not case.tokens:
+        skipped[tuned] = "there is no text for it: pack.tune_tokens is 0, or the clock leaves no time"
+    elif not teaches and case.bits >= most:
+        skipped[tuned] = f"{case.tokens:,} tokens teach {case.weights:,} weights nothing from {most:.1f} bits on"
+    elif teaches or case.bits < most - _CLEAR:
+        skipped[trellis] = "fine-tuning wins here" + (", since the text still teaches" if teaches else "")
+    roomy = tuned in skipped and case.bits >= _TRELLIS_BITS
+    if roomy and only == "off":
+        skipped[plain] = f"a trellis is never worse from {_TRELLIS_BITS:g} bits on"
+    if not roomy:
+        skipped[factors] = "they never won at so few bits"
+    if section.low_rank != "auto":
+        skipped[factors] = f'pack.low_rank = "{section.low_rank}"'
+    rounded = [plain if tuned in skipped else tuned, trellis, factors]  # what is fine-tuned is rounded first
+    named = [each for each in rounded if section.quantizer in ("auto", each.quantizer)]
+    skipped |= {each: f'pack.quantizer = "{section.quantizer}"' for each in rounded if each not in named}
+    tried = tuple(each for each in named if each not in skipped) or (named[0],)
+    reasons = {each.name: reason for each, reason in skipped.items() if each not in tried}
+    return Methods(tried, reasons, case.tokens, share)
+
+
+def text_share(section: Pack, case: Case) -> float:
+    """Share of the text's own loss in what fine-tuning minimises: the recipe's, or 0 for text that was read too often.
+
+    Such text teaches what does not hold elsewhere, and training text cannot tell.
+    """
+    fresh = case.tokens_trained + case.tokens <= _MOST_READINGS * case.text_tokens
+    return section.tune_text if fresh else 0.0

@@ -1,0 +1,63 @@
+"""The chosen pack as a file: measured as re-read from disk, and written with that as its claim, within its cap."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from golf.artifact import Claim, assemble
+from golf.compress.rate_search import Solution
+from golf.errors import CapError
+from golf.evaluation.loss import Score
+from golf.packing.encoder import EncodedModel, ModelEncoder
+from golf.packing.inputs import PackInputs
+from golf.packing.measure import score_as_written, scored_text
+from golf.packing.search import solve_near
+from golf.runtime import durable
+from golf.runtime.observer import Observer
+
+# The claim is measured after the size is solved. Its digits may compress some bytes worse than the placeholder's: try
+# with hardly any bytes for that, and again with more.
+CLAIM_SLACKS = (8, 24, 64)
+
+
+def publish(
+    inputs: PackInputs,
+    encoder: ModelEncoder,
+    solution: Solution[EncodedModel],
+    float_score: Score,
+    out: Path,
+    observer: Observer,
+) -> tuple[Solution[EncodedModel], Score]:
+    """Measure the pack as written, and write it to `out` with that as its claim; again where that is over the cap.
+
+    Returns what was written, and its score. Raises CapError where the claim never fits; `out` then stays as it was.
+    """
+    budget = encoder.budget
+    for slack in (*CLAIM_SLACKS[1:], None):
+        found = score_as_written(inputs, solution.packed, out, observer)
+        claim = claim_of(inputs, found, float_score)
+        content = assemble(replace(solution.packed.manifest, claim=claim), solution.packed.payloads)
+        if len(content) + budget.code_bytes <= budget.cap:
+            durable.write_bytes(out, content)
+            return solution, found
+        if slack is not None:
+            solution = solve_near(encoder, budget.cap - budget.code_bytes - slack, solution.scale)
+    raise CapError(f"the claim takes more than {CLAIM_SLACKS[-1]} bytes over its estimate; lower --cap by some bytes")
+
+
+def claim_of(inputs: PackInputs, found: Score, float_score: Score) -> Claim:
+    """What an artifact states of itself: its score on the claim's text, to six decimals (.002 of the tolerance)."""
+    return Claim(
+        val_loss=round(found.loss, 6),
+        bpb=round(found.bpb, 6),
+        tokens=found.tokens,
+        bytes=found.bytes,
+        text_sha256=hashlib.sha256(scored_text(inputs, found)).hexdigest(),
+        device=inputs.device.type,
+        dtype="float32",
+        tolerance=inputs.recipe.verify.loss_tolerance,
+        float_val_loss=round(float_score.loss, 6),
+        float_bpb=round(float_score.bpb, 6),
+    )

@@ -1,0 +1,29 @@
+"""A checkpoint to the model it holds: the one place where a checkpoint's tensors become a transformer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from golf.errors import DamagedCheckpoint
+from golf.model import Transformer
+from golf.recipe import Recipe
+
+
+def load_model(tensors: dict[str, Tensor], recipe: Recipe, vocab_size: int, *, source: str) -> Transformer:
+    """The transformer of `recipe` with a checkpoint's weights, float32 on the CPU.
+
+    Where the recipe kept an average of the weights (train.ema), the average is loaded: training was measured by it.
+    `source` names the checkpoint in errors. Raises DamagedCheckpoint for weights of another shape, or not finite.
+    """
+    prefix = "average." if any(name.startswith("average.") for name in tensors) else "model."
+    weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    for name, weight in weights.items():
+        if not bool(torch.isfinite(weight).all()):
+            raise DamagedCheckpoint(f"{source}: {name}", "holds weights that are not finite; it cannot be used")
+    model = Transformer(recipe.model, vocab_size)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError:
+        raise DamagedCheckpoint(source, "its weights do not fit its own recipe") from None
+    return model

@@ -90,7 +90,8 @@ class Session:
         if not self.average:
             self.average = {name: w.clone() for name, w in weights.items()}
         decay = min(decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.values()), list(weights.values()), 1 - decay)
+        # paired by name: after a resume the averages are in the checkpoint's order, not in the model's
+        torch._foreach_lerp_([self.average[name] for name in weights], list(weights.values()), 1 - decay)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -42,6 +42,8 @@ layers = 2
 width = 32
 heads = 2
 kv_heads = 1
+[optimizer]
+matmul_dtype = "float32"
 [train]
 steps = 12
 batch_tokens = 512

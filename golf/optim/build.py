@@ -17,6 +17,7 @@ from golf.runtime.device import product_dtype
 
 # torch.optim.Muon's, after Keller Jordan (https://kellerjordan.github.io/posts/muon/).
 _MUON_QUINTIC = (3.4445, -4.7750, 2.0315)
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,13 @@ class Optimizers:
     """The optimizers of one model: stepped, scheduled, saved and restored as one."""
 
     def __init__(self, section: Section, model: nn.Module, *, process_group: dist.ProcessGroup | None = None) -> None:
-        """Build them over `model.named_parameters()`; the processes of a group share NuMuon's work."""
+        """Build them over `model.named_parameters()`; the processes of a group share NuMuon's work.
+
+        Where the section leaves `matmul_dtype` to "auto", the device of the parameters decides.
+        """
         self.section, self._group = section, process_group
-        self._dtype = product_dtype(next(model.parameters()).device)
+        device, chosen = next(model.parameters()).device, section.matmul_dtype
+        self._dtype = product_dtype(device) if chosen == "auto" else _DTYPES[chosen]
         named = dict(model.named_parameters())
         places = assign(section, {name: tuple(p.shape) for name, p in named.items()})
         self._names = {
@@ -63,6 +68,11 @@ class Optimizers:
         matrices = {name: named[name] for name in self._names["matrices"]}
         self._matrices = self._build_matrices(matrices) if matrices else None
         self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._all]
+
+    @property
+    def matmul_dtype(self) -> str | None:
+        """What "auto" came to: "float32" or "bfloat16"; None for AdamW, which multiplies no matrices."""
+        return None if self.section.name == "adamw" else str(self._dtype).removeprefix("torch.")
 
     def schedule(self, lr_multiplier: float, step: int, steps: int) -> float:
         """Set learning rates, decay and rank for `step` of `steps`; returns the rank fraction (1 without NuMuon)."""

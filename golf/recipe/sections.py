@@ -200,6 +200,10 @@ class Optimizer(Section):
         0.0, description="muon and numuon: share of the steps over which momentum rises from 0.85"
     )
     nesterov: bool = Field(False, description="muon and numuon: look one step ahead along the momentum")
+    matmul_dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="muon and numuon: type of their matrix products; auto: the device's fastest, kept when resumed",
+    )
     spectral_decay: float = Field(
         0.0, ge=0, le=10, description="matrices: W <- W - lr * spectral_decay * polar(W) after each step"
     )

@@ -133,11 +133,24 @@ class Session:
         except RuntimeError:
             raise UsageError(f"{self.run.folder} holds weights of another shape; name another --out") from None
         self.average = {k: v.to(self.device) for k, v in _part(checkpoint.tensors, "average.").items()}
+        slower = self._keep_matmul_dtype(checkpoint.state.get("matmul_dtype"))
         self.optimizers.restore(_part(checkpoint.tensors, "optimizer."))
         self.step, self.elapsed = int(checkpoint.state["step"]), float(checkpoint.state["elapsed"])
         self.agreed_elapsed, self.reserved = self.elapsed, float(checkpoint.state.get("reserved", 0.0))
-        notes = [note, self._other_arithmetic(checkpoint.state)]
+        notes = [note, slower, self._other_arithmetic(checkpoint.state)]
         return "; ".join(each for each in notes if each) or None
+
+    def _keep_matmul_dtype(self, recorded: str | None) -> str | None:
+        """Go on in the type of products that "auto" came to when the run began; returns a note where that is slow here.
+
+        A recipe that names a type keeps it by itself; older checkpoints record none.
+        """
+        section, here = self.recipe.optimizer, self.optimizers.matmul_dtype
+        if section.matmul_dtype != "auto" or recorded in (None, here):
+            return None
+        kept = section.model_copy(update={"matmul_dtype": recorded})
+        self.optimizers = Optimizers(kept, self.model, process_group=self.processes.group)
+        return f"the optimizer goes on in {recorded}, as the run began; {here} would be faster on this machine"
 
     def _other_arithmetic(self, state: dict[str, Any]) -> str | None:
         """What makes the rest of the run differ in the last bits from an uninterrupted one."""
@@ -161,6 +174,7 @@ class Session:
             "threads": torch.get_num_threads(),
             "processes": self.processes.count,
             "device": self.device.type,
+            "matmul_dtype": self.optimizers.matmul_dtype,
         }
 
     def kept(self) -> str:

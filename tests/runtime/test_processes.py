@@ -18,8 +18,8 @@ from golf.run.checkpoint import load_checkpoint
 from golf.runtime.processes import ALONE, Processes
 
 STEPS = ("--set", "train.steps=16", "--set", "train.log_every=1")
-# Sums are added in another order, and bfloat16 products of the optimizer round the differences up to 2^-9 of a step;
-# sixteen steps of lr .02 on losses near 4 were seen to differ by 2e-4.
+# Sums are added in another order, and the optimizer makes the differences larger; sixteen steps of lr .02 on losses
+# near 4 were seen to differ by 2e-4 with its products in bfloat16, which round up to 2^-9 of a step.
 TOLERANCE = 2e-3
 
 

@@ -95,18 +95,19 @@ def test_spectral_decay_takes_the_same_from_every_singular_value():
     values = torch.linspace(1, 3, 16)
     with torch.no_grad():
         model["matrix"].weight.copy_((u * values) @ vh)
-    section = Optimizer(name="muon", lr=0.1, weight_decay=0.0, spectral_decay=2.0)
+    section = Optimizer(name="muon", lr=0.1, weight_decay=0.0, spectral_decay=2.0, matmul_dtype="float32")
     optimizers = Optimizers(section, model)
     model["matrix"].weight.grad = torch.zeros(24, 16)
     optimizers.step()
-    # Newton-Schulz in bfloat16 leaves lengths within .15 of 1
-    assert torch.allclose(torch.linalg.svdvals(model["matrix"].weight.detach()).flip(0), values - 0.2, atol=0.04)
+    # five quintics leave lengths within .12 of 1, and lr · spectral_decay = .2 of that comes off
+    assert torch.allclose(torch.linalg.svdvals(model["matrix"].weight.detach()).flip(0), values - 0.2, atol=0.024)
 
 
 def test_the_down_projection_may_keep_more_directions():
     mlp = torch.nn.ModuleDict({"down": torch.nn.Linear(64, 64, bias=False)})
     model = with_gain({"up": torch.nn.Linear(64, 64, bias=False), "mlp": mlp})
-    section = Optimizer(name="numuon", rank={"kind": "fixed", "end": 0.25, "down_end": 0.75})
+    rank = {"kind": "fixed", "end": 0.25, "down_end": 0.75}
+    section = Optimizer(name="numuon", matmul_dtype="float32", rank=rank)
     optimizers = Optimizers(section, model)
     optimizers.schedule(1.0, 0, 10)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}

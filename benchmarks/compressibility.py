@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from golf.model.contest_names.rules.statistics import welch_one_sided
 
 from benchmarks.work import main, name_of, results
+from golf.contest.rules.statistics import welch_one_sided
 from golf.errors import CapError
 from golf.packing.inputs import LOOKS, Source, load_source
 from golf.packing.pack import make_draft, measured

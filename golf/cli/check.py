@@ -35,10 +35,10 @@ def check(folder: Path, cap: int, records: tuple[float, ...], profile: str, as_j
     Nothing in the folder is executed. Exit code 3 if a rule fails.
     """
     from golf.cli.terminal import show, show_json
+    from golf.contest.rules import PROFILES
+    from golf.contest.rules.folder import read_submission
+    from golf.contest.rules.judge import judge
     from golf.errors import ClaimError
-    from golf.model.contest_names.rules import PROFILES
-    from golf.model.contest_names.rules.folder import read_submission
-    from golf.model.contest_names.rules.judge import judge
     from golf.report import findings_table
     from golf.runtime.json_values import to_json
 

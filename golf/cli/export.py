@@ -69,10 +69,10 @@ def export(
     exported from one run's artifact.
     """
     from golf.cli.terminal import note, show, show_json
+    from golf.contest.export import Details, export_submission
+    from golf.contest.export_weights import export_weights
+    from golf.contest.results import Exported, ExportedWeights
     from golf.errors import UsageError
-    from golf.model.contest_names.export import Details, export_submission
-    from golf.model.contest_names.export_weights import export_weights
-    from golf.model.contest_names.results import Exported, ExportedWeights
     from golf.report import export_table
     from golf.runtime.json_values import to_json
 

@@ -96,7 +96,7 @@ def _pack(
     as_json: bool,
 ) -> None:
     from golf.cli.terminal import as_text, note, show, show_json, watching
-    from golf.model.contest_names.bundle import script
+    from golf.contest.bundle import script
     from golf.packing.pack import pack as pack_flow
     from golf.report import factor_tables, ledger_tables, pack_summary
     from golf.run.folder import lock

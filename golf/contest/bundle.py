@@ -11,7 +11,7 @@ from pathlib import Path
 
 from golf.recipe import Recipe, recipe_to_toml
 
-ENTRY = "golf.model.contest_names.script"
+ENTRY = "golf.contest.script"
 # What the contest calls it.
 SCRIPT = "train_gpt.py"
 # The package's name in a loader of weights, which may be imported where another golf is.

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from golf.artifact import Artifact, Claim, open_artifact
+from golf.contest.bundle import PACKAGES, SCRIPT, script
+from golf.contest.export_folder import fill_folder
+from golf.contest.readme import readme
+from golf.contest.results import Exported
 from golf.errors import ClaimError, DamagedFile, UsageError
-from golf.model.contest_names.bundle import PACKAGES, SCRIPT, script
-from golf.model.contest_names.export_folder import fill_folder
-from golf.model.contest_names.readme import readme
-from golf.model.contest_names.results import Exported
 from golf.recipe import Recipe, recipe_from_dict
 from golf.run.folder import Run, read_metrics
 from golf.run.log_lines import CLOCK_STAGES, clock_line, final_line, size_lines, step_line

@@ -9,10 +9,10 @@ from typing import Any
 import safetensors.torch
 
 from golf.artifact import open_artifact
+from golf.contest.bundle import loader
+from golf.contest.export_folder import fill_folder
+from golf.contest.results import ExportedWeights
 from golf.evaluation.rebuild import Rebuilt, rebuild
-from golf.model.contest_names.bundle import loader
-from golf.model.contest_names.export_folder import fill_folder
-from golf.model.contest_names.results import ExportedWeights
 
 WEIGHTS, CONFIG, TOKENIZER, LOADER = "model.safetensors", "config.json", "tokenizer.model", "load_model.py"
 

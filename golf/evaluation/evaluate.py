@@ -28,6 +28,7 @@ from golf.model import BOS_ID
 from golf.recipe import Data, recipe_from_dict
 from golf.run.checkpoint import load_checkpoint, load_latest
 from golf.run.load_model import load_model
+from golf.run.state import RunState
 from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
 
@@ -107,14 +108,13 @@ def _load(path: Path, check: partial[None], observer: Observer) -> Rebuilt:
         return rebuild(open_artifact(path), poll=check)
     else:
         checkpoint = load_checkpoint(path)
-    try:
-        recipe = recipe_from_dict(checkpoint.state["recipe"], source=str(path))
-        kind = str(checkpoint.state["tokenizer_kind"])
-        # a tensor cannot be empty, so a checkpoint of bytes holds one zero
-        serialized = b"" if kind == "bytes" else checkpoint.tensors["tokenizer"].numpy().tobytes()
-        tokenizer = load_tokenizer(kind, serialized)
-    except KeyError as missing:
-        raise DamagedCheckpoint(str(path), f"lacks {missing}: another release wrote it") from None
+    state = RunState.of(checkpoint.state, source=str(path))
+    recipe = recipe_from_dict(state.recipe, source=str(path))
+    if "tokenizer" not in checkpoint.tensors or not state.tokenizer_kind:
+        raise DamagedCheckpoint(str(path), "lacks its tokenizer: another release wrote it")
+    # a tensor cannot be empty, so a checkpoint of bytes holds one zero
+    serialized = b"" if state.tokenizer_kind == "bytes" else checkpoint.tensors["tokenizer"].numpy().tobytes()
+    tokenizer = load_tokenizer(state.tokenizer_kind, serialized)
     model = load_model(checkpoint.tensors, recipe, tokenizer.vocab_size, source=str(path))
     return Rebuilt(model.eval(), tokenizer, recipe)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from golf.model.contest_names.results import Exported, ExportedWeights
+from golf.contest.results import Exported, ExportedWeights
 from golf.report.tables import percent, table
 
 

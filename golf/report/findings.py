@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from golf.model.contest_names.rules import Finding, Profile
+from golf.contest.rules import Finding, Profile
 from golf.report.tables import table
 
 _STYLES = {"PASS": "green", "FAIL": "bold red", "CANNOT TELL": "yellow"}

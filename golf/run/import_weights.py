@@ -8,7 +8,6 @@ import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -21,6 +20,7 @@ from golf.model.contest_names import from_contest
 from golf.recipe import Recipe, recipe_to_toml
 from golf.run.checkpoint import save_checkpoint
 from golf.run.folder import Run
+from golf.run.state import RunState
 from golf.runtime import durable
 from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
@@ -66,26 +66,24 @@ def import_weights(
     model.load_state_dict(weights)
     tensors = {f"model.{name}": tensor for name, tensor in weights.items()}
     tensors["tokenizer"] = torch.frombuffer(bytearray(data.tokenizer.serialized or b"\0"), dtype=torch.uint8)
-    state = {
-        "step": recipe.train.steps,
-        "elapsed": 0.0,
-        "recipe": recipe.model_dump(mode="json"),
-        "tokenizer_kind": data.tokenizer.kind,
-        "text": data.fingerprint,
-        "vocab_size": data.tokenizer.vocab_size,
-        "threads": torch.get_num_threads(),
-        "device": "cpu",
-    }
+    state = RunState(
+        step=recipe.train.steps,
+        recipe=recipe.model_dump(mode="json"),
+        text=data.fingerprint,
+        tokenizer_kind=data.tokenizer.kind,
+        vocab_size=data.tokenizer.vocab_size,
+        threads=torch.get_num_threads(),
+    )
     _write(run, recipe, tensors, state)
     return Imported(run.folder, sum(weight.numel() for weight in weights.values()), len(weights))
 
 
-def _write(run: Run, recipe: Recipe, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+def _write(run: Run, recipe: Recipe, tensors: dict[str, Tensor], state: RunState) -> None:
     """The run's recipe and checkpoint, and nothing of a run before; a failure leaves neither."""
     run.clear()
     try:
         durable.write_text(run.recipe, recipe_to_toml(recipe))
-        save_checkpoint(run.checkpoint, tensors, state)
+        save_checkpoint(run.checkpoint, tensors, state.to_json())
     except BaseException:
         run.recipe.unlink(missing_ok=True)
         raise

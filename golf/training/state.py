@@ -19,6 +19,7 @@ from golf.optim import Optimizers, learning_rate
 from golf.recipe import Recipe
 from golf.run.checkpoint import load_latest, save_checkpoint
 from golf.run.folder import Run
+from golf.run.state import RunState
 from golf.runtime.processes import ALONE, Processes
 
 
@@ -113,7 +114,7 @@ class Session:
         tensors |= {f"average.{name}": average for name, average in self.average.items()}
         tensors |= {f"optimizer.{name}": t for name, t in self.optimizers.tensors().items()}
         tensors["tokenizer"] = torch.frombuffer(bytearray(self.data.tokenizer.serialized or b"\0"), dtype=torch.uint8)
-        save_checkpoint(self.run.checkpoint, {k: v.cpu() for k, v in tensors.items()}, self._state())
+        save_checkpoint(self.run.checkpoint, {k: v.cpu() for k, v in tensors.items()}, self._state().to_json())
 
     def check_weights(self) -> None:
         """Raise Diverged for a weight that is no longer finite."""
@@ -124,7 +125,8 @@ class Session:
     def restore(self) -> str | None:
         """Continue from the newest sound checkpoint; returns a note if that was not the newest one."""
         checkpoint, note = load_latest(self.run.folder)
-        if checkpoint.state.get("text") != self.data.fingerprint:
+        state = RunState.of(checkpoint.state, source=str(self.run.checkpoint))
+        if state.text != self.data.fingerprint:
             raise UsageError(
                 f"{self.run.folder}: the text at hand is not the one this run was trained on; give it back"
             )
@@ -133,11 +135,11 @@ class Session:
         except RuntimeError:
             raise UsageError(f"{self.run.folder} holds weights of another shape; name another --out") from None
         self.average = {k: v.to(self.device) for k, v in _part(checkpoint.tensors, "average.").items()}
-        slower = self._keep_matmul_dtype(checkpoint.state.get("matmul_dtype"))
+        slower = self._keep_matmul_dtype(state.matmul_dtype)
         self.optimizers.restore(_part(checkpoint.tensors, "optimizer."))
-        self.step, self.elapsed = int(checkpoint.state["step"]), float(checkpoint.state["elapsed"])
-        self.agreed_elapsed, self.reserved = self.elapsed, float(checkpoint.state.get("reserved", 0.0))
-        notes = [note, slower, self._other_arithmetic(checkpoint.state)]
+        self.step, self.elapsed, self.reserved = state.step, float(state.elapsed), float(state.reserved)
+        self.agreed_elapsed = self.elapsed
+        notes = [note, slower, self._other_arithmetic(state)]
         return "; ".join(each for each in notes if each) or None
 
     def _keep_matmul_dtype(self, recorded: str | None) -> str | None:
@@ -152,30 +154,30 @@ class Session:
         self.optimizers = Optimizers(kept, self.model, process_group=self.processes.group)
         return f"the optimizer goes on in {recorded}, as the run began; {here} would be faster on this machine"
 
-    def _other_arithmetic(self, state: dict[str, Any]) -> str | None:
+    def _other_arithmetic(self, before: RunState) -> str | None:
         """What makes the rest of the run differ in the last bits from an uninterrupted one."""
         now = self._state()
         changed = [
-            f"{state[key]} {key}, now {now[key]}"
+            f"{getattr(before, key)} {key}, now {getattr(now, key)}"
             for key in ("threads", "processes")
-            if self.device.type == "cpu" and state.get(key, 1) != now[key]
+            if self.device.type == "cpu" and getattr(before, key) != getattr(now, key)
         ]
         return f"the run used {' and '.join(changed)}: it continues, but not bit for bit" if changed else None
 
-    def _state(self) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "elapsed": self.elapsed,
-            "reserved": self.reserved,
-            "recipe": self.recipe.model_dump(mode="json"),
-            "tokenizer_kind": self.data.tokenizer.kind,
-            "text": self.data.fingerprint,
-            "vocab_size": self.data.tokenizer.vocab_size,
-            "threads": torch.get_num_threads(),
-            "processes": self.processes.count,
-            "device": self.device.type,
-            "matmul_dtype": self.optimizers.matmul_dtype,
-        }
+    def _state(self) -> RunState:
+        return RunState(
+            step=self.step,
+            recipe=self.recipe.model_dump(mode="json"),
+            text=self.data.fingerprint,
+            elapsed=self.elapsed,
+            reserved=self.reserved,
+            tokenizer_kind=self.data.tokenizer.kind,
+            vocab_size=self.data.tokenizer.vocab_size,
+            threads=torch.get_num_threads(),
+            processes=self.processes.count,
+            device=self.device.type,
+            matmul_dtype=self.optimizers.matmul_dtype,
+        )
 
     def kept(self) -> str:
         """What a user has left after a failure, and what to try."""

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from golf.model.contest_names.bundle import ENTRY, PACKAGES, modules, script
-from golf.model.contest_names.rules.source import read_script
 
+from golf.contest.bundle import ENTRY, PACKAGES, modules, script
+from golf.contest.rules.source import read_script
 from golf.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -25,8 +25,7 @@ def test_a_script_holds_what_it_needs_and_no_terminal():
         "golf.optim.numuon",
     } <= held.keys()
     assert not any(
-        name.startswith(("golf.cli", "golf.report", "golf.model.contest_names", "golf.model.contest_names.rules"))
-        for name in held
+        name.startswith(("golf.cli", "golf.report", "golf.contest.export", "golf.contest.rules")) for name in held
     )
 
 

@@ -119,7 +119,7 @@ def test_force_replaces_an_export_and_deletes_nothing_before_all_is_written(pack
         raise EnvironmentFailure("no space")
 
     with monkeypatch.context() as patched:
-        patched.setattr("golf.model.contest_names.export_folder.durable.write_bytes", full)
+        patched.setattr("golf.contest.export_folder.durable.write_bytes", full)
         golf("export", "--out", "submission", "--force", cwd=packed, check=5)
     assert (exported / "train_gpt.py").read_bytes() == before and (exported / "train_seed99.log").exists()
     golf("export", "--out", "submission", "--force", cwd=packed)

@@ -9,12 +9,12 @@ import zlib
 import pytest
 import torch
 from cli import golf, golf_json
-from golf.model.contest_names.rules.folder import read_submission
-from golf.model.contest_names.rules.judge import judge
-from golf.model.contest_names.rules.metric import TOKENS_PER_BYTE
-from golf.model.contest_names.rules.probes import probe_model
-from golf.model.contest_names.rules.statistics import welch_one_sided
 
+from golf.contest.rules.folder import read_submission
+from golf.contest.rules.judge import judge
+from golf.contest.rules.metric import TOKENS_PER_BYTE
+from golf.contest.rules.probes import probe_model
+from golf.contest.rules.statistics import welch_one_sided
 from golf.errors import UsageError
 from golf.model import Transformer, initialize
 from golf.recipe import Model

@@ -7,10 +7,10 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from golf.model.contest_names.bundle import SCRIPT
-from golf.model.contest_names.rules.findings import Finding, Profile, unknown, verdict
-from golf.model.contest_names.rules.folder import CARD, README, Submission
-from golf.model.contest_names.rules.numbers import count, number
+from golf.contest.bundle import SCRIPT
+from golf.contest.rules.findings import Finding, Profile, unknown, verdict
+from golf.contest.rules.folder import CARD, README, Submission
+from golf.contest.rules.numbers import count, number
 
 _TEXT, _NUMBER, _COUNT = "a text", "a finite number above 0", "a whole number above 0"
 # What every merged entry has.

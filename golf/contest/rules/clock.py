@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from golf.model.contest_names.rules.findings import Finding, Profile, unknown, verdict
-from golf.model.contest_names.rules.folder import Submission
-from golf.model.contest_names.rules.numbers import number
+from golf.contest.rules.findings import Finding, Profile, unknown, verdict
+from golf.contest.rules.folder import Submission
+from golf.contest.rules.numbers import number
 
 SECONDS = 600.0
 # Stages that read training text: golf's clock has calibration, tuning and looks, earlier releases' logs calibrate and

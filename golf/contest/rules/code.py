@@ -10,9 +10,9 @@ import ast
 import re
 from collections.abc import Iterator
 
-from golf.model.contest_names.rules.findings import Finding, Profile, unknown, verdict
-from golf.model.contest_names.rules.folder import Submission
-from golf.model.contest_names.rules.source import Module
+from golf.contest.rules.findings import Finding, Profile, unknown, verdict
+from golf.contest.rules.folder import Submission
+from golf.contest.rules.source import Module
 
 # Names that hold validation text: val_tokens, valid_loader, validation_data, ... and not val_loss or val_bpb.
 _VALIDATION = re.compile(

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from golf.contest.bundle import SCRIPT
+from golf.contest.rules.source import Module, read_script
 from golf.errors import EnvironmentFailure, UsageError
-from golf.model.contest_names.bundle import SCRIPT
-from golf.model.contest_names.rules.source import Module, read_script
 from golf.run.log_lines import LogFacts, parse_log
 
 CARD, README = "submission.json", "README.md"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from golf.model.contest_names.rules.card import card_findings, file_findings
-from golf.model.contest_names.rules.clock import clock_findings
-from golf.model.contest_names.rules.code import code_findings
-from golf.model.contest_names.rules.findings import Finding, Profile
-from golf.model.contest_names.rules.folder import Submission
-from golf.model.contest_names.rules.metric import metric_findings, seed_findings
-from golf.model.contest_names.rules.probes import probe
-from golf.model.contest_names.rules.sizes import size_findings
+from golf.contest.rules.card import card_findings, file_findings
+from golf.contest.rules.clock import clock_findings
+from golf.contest.rules.code import code_findings
+from golf.contest.rules.findings import Finding, Profile
+from golf.contest.rules.folder import Submission
+from golf.contest.rules.metric import metric_findings, seed_findings
+from golf.contest.rules.probes import probe
+from golf.contest.rules.sizes import size_findings
 
 
 def judge(found: Submission, *, cap: int, record: list[float] | None, profile: Profile) -> list[Finding]:

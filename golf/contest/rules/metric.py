@@ -6,10 +6,10 @@ import math
 import statistics
 from collections.abc import Iterator
 
-from golf.model.contest_names.rules.findings import Finding, Profile, unknown, verdict
-from golf.model.contest_names.rules.folder import Submission
-from golf.model.contest_names.rules.numbers import number
-from golf.model.contest_names.rules.statistics import welch_one_sided
+from golf.contest.rules.findings import Finding, Profile, unknown, verdict
+from golf.contest.rules.folder import Submission
+from golf.contest.rules.numbers import number
+from golf.contest.rules.statistics import welch_one_sided
 
 # Tokens per byte of the contest's validation split by tokenizer: tokens scored over 151.08 million bytes.
 _BYTES = 151_080_000

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from golf.artifact import MAGIC, Claim, open_artifact
+from golf.contest.rules.findings import Finding, unknown, verdict
+from golf.contest.rules.folder import Submission
 from golf.errors import DamagedFile
 from golf.evaluation.rebuild import rebuild
 from golf.model import Transformer
-from golf.model.contest_names.rules.findings import Finding, unknown, verdict
-from golf.model.contest_names.rules.folder import Submission
 
 _LENGTH, _BATCH, _SEED = 64, 4, 0
 # float32 logits: a product's sum may be taken in another order for another input, which is no look ahead.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from golf.model.contest_names.bundle import SCRIPT
-from golf.model.contest_names.rules.findings import Finding, Profile, unknown, verdict
-from golf.model.contest_names.rules.folder import Submission
-from golf.model.contest_names.rules.numbers import count
+from golf.contest.bundle import SCRIPT
+from golf.contest.rules.findings import Finding, Profile, unknown, verdict
+from golf.contest.rules.folder import Submission
+from golf.contest.rules.numbers import count
 
 # 16 MiB: what several entries took 16 MB for.
 _BINARY = 16 << 20

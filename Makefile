@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := artifacts/quickstart
+# A file's tests share what its fixtures made.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# Where the CPU's instruction set could change what a test sees.
+NUMERICS := tests/compress tests/optim tests/packing tests/training tests/evaluation tests/model
 
-.PHONY: demo test lint format clean
+.PHONY: demo test test-isa test-all lint format clean
 
 demo: $(VENV)/installed
 	$(BIN)/golf train --force
@@ -13,8 +17,18 @@ demo: $(VENV)/installed
 	$(BIN)/golf generate artifact.bin "def main(" --tokens 60
 	@ls -l $(RUN)/artifact.bin
 
+# The first tier: every change, any machine, minutes.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest golf tests -n 2 --dist loadfile  # a file's tests share what its fixtures made
+	$(PYTEST) golf tests
+
+# The numerics again as CPUs without AVX2, and without AVX-512 and AMX, compute them.
+test-isa: $(VENV)/installed-dev
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(PYTEST) $(NUMERICS)
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(PYTEST) $(NUMERICS)
+
+# The second tier: what is long, or needs more than the first. It installs what it can and writes one table.
+test-all: $(VENV)/installed-dev
+	$(BIN)/python tests/tier2/run.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

@@ -5,7 +5,8 @@ Law: unpack_matrix(pack_matrices([coded])) == coded, spreads aside where nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,41 +83,68 @@ def unpack_matrix(
 
     `spread` is that of the whole; where it is `even`, rows and columns have no codes of their own.
     """
-    M, N = shape
     if abs(spread) > _MOST_SPREAD:
         raise DamagedFile("manifest", f"the spread of {name} is out of range")
     if states not in (0, *trellis.PARITY_CHECKS):
         raise DamagedFile("manifest", f"{name} has a trellis of {states} states, which is none")
+    M, N = shape
+    reader = _SectionReader(name, sections, tables)
+    steps, terms, scales = reader.scales(shape, rank, spread, even=even)
+    left = reader.symbols("left", M * rank).reshape(M, rank) if rank else np.empty((M, 0), dtype=np.int32)
+    right = reader.symbols("right", rank * N).reshape(rank, N) if rank else np.empty((0, N), dtype=np.int32)
+    residual = reader.residual(residual_classes(steps, scales), states) if "residual" in sections else None
+    return Coded(name, shape, step, steps, Factors(left, right, factor_step, terms), residual, scales, states)
 
-    def symbols(part: str, count: int, classes: Callable[[], NDArray[np.uint8]] | None = None) -> Symbols:
-        where = f"section {name}/{part}"
-        if part not in sections:
-            raise DamagedFile(where, "is missing")
-        codec, size, payload = sections[part]
+
+@dataclass(frozen=True)
+class _SectionReader:
+    """The sections of one matrix; every method raises DamagedFile naming the section that cannot be decoded."""
+
+    name: str
+    sections: Mapping[str, Payload]
+    tables: Tables | None
+
+    def scales(
+        self, shape: tuple[int, int], rank: int, spread: int, *, even: bool
+    ) -> tuple[Steps, NDArray[np.uint8], Spread]:
+        """Steps of rows and columns, codes of the factors' terms (rank,), and how the symbols spread."""
+        M, N = shape
+        even = even or self.sections.get("residual", ("",))[0] != CONDITIONAL
+        classes = [scale_classes(M, N, rank)] + ([] if even else [spread_classes(M, N)])
+        codes, spreads = np.split(
+            self.symbols("scales", sum(map(len, classes)), np.concatenate(classes)), [M + N + rank]
+        )
+        if codes.min() < 0 or codes.max() > 255:
+            raise DamagedFile(self._where("scales"), "a scale code is not a byte")
+        if spreads.min(initial=0) < -_MOST_CODE or spreads.max(initial=0) > _MOST_CODE:
+            raise DamagedFile(self._where("scales"), "a spread is out of range")
+        rows, columns, terms = np.split(codes.astype(np.uint8), [M, M + N])
+        whole = Spread.even(spread, shape) if even else Spread(spread, *np.split(spreads.astype(np.int8), [M]))
+        return Steps(rows, columns), terms, whole
+
+    def residual(self, classes: Classes, states: int) -> Symbols:
+        """Residual symbols (M, N) of classes (M, N)."""
+        codec, size, payload = self._payload("residual")
+        if codec == CONDITIONAL and states and self.tables is not None and size == 4 * classes.size:
+            return _read_trellis(Reader(self.tables, payload, part=self._where("residual")), classes, states)
+        return self.symbols("residual", classes.size, classes.reshape(-1)).reshape(classes.shape)
+
+    def symbols(self, part: str, count: int, classes: Classes | None = None) -> Symbols:
+        """The `count` symbols of a section, which are coded conditionally only where they have `classes`."""
+        codec, size, payload = self._payload(part)
         if codec != CONDITIONAL:
-            return entropy.decode(codec, payload, count=count, decoded_size=size, part=where)
-        if classes is None or tables is None or size != 4 * count:
-            raise DamagedFile(where, "cannot be coded conditionally")
-        if states and part == "residual":
-            return _read_trellis(Reader(tables, payload, part=where), classes().reshape(shape), states)
-        return tables.decode(payload, classes(), part=where)
+            return entropy.decode(codec, payload, count=count, decoded_size=size, part=self._where(part))
+        if classes is None or self.tables is None or size != 4 * count:
+            raise DamagedFile(self._where(part), "cannot be coded conditionally")
+        return self.tables.decode(payload, classes, part=self._where(part))
 
-    even = even or sections.get("residual", ("",))[0] != CONDITIONAL
-    classes = scale_classes(M, N, rank) if even else np.concatenate((scale_classes(M, N, rank), spread_classes(M, N)))
-    codes, spreads = np.split(symbols("scales", len(classes), lambda: classes), [M + N + rank])
-    if codes.min() < 0 or codes.max() > 255:
-        raise DamagedFile(f"section {name}/scales", "a scale code is not a byte")
-    if spreads.min(initial=0) < -_MOST_CODE or spreads.max(initial=0) > _MOST_CODE:
-        raise DamagedFile(f"section {name}/scales", "a spread is out of range")
-    rows, columns, terms = np.split(codes.astype(np.uint8), [M, M + N])
-    steps = Steps(rows, columns)
-    whole = Spread.even(spread, shape) if even else Spread(spread, *np.split(spreads.astype(np.int8), [M]))
-    left = symbols("left", M * rank).reshape(M, rank) if rank else np.empty((M, 0), dtype=np.int32)
-    right = symbols("right", rank * N).reshape(rank, N) if rank else np.empty((0, N), dtype=np.int32)
-    residual = None
-    if "residual" in sections:
-        residual = symbols("residual", M * N, lambda: residual_classes(steps, whole).reshape(-1)).reshape(M, N)
-    return Coded(name, shape, step, steps, Factors(left, right, factor_step, terms), residual, whole, states)
+    def _payload(self, part: str) -> Payload:
+        if part not in self.sections:
+            raise DamagedFile(self._where(part), "is missing")
+        return self.sections[part]
+
+    def _where(self, part: str) -> str:
+        return f"section {self.name}/{part}"
 
 
 def conditional_parts(matrix: Coded) -> dict[str, Part]:
@@ -166,7 +194,7 @@ def _section(symbols: Symbols, classes: Classes, tables: Tables | None, *, block
 
 
 def _read_trellis(reader: Reader, classes: Classes, states: int) -> Symbols:
-    """Residual symbols (n,) of classes (M, N): each step of the trellis tells which grid the next symbols are on."""
+    """Residual symbols (M, N) of classes (M, N): each step of the trellis tells which grid the next symbols are on."""
     symbols = np.empty(classes.shape, dtype=np.int32)
 
     def read(rows: slice, grids: NDArray[np.uint8]) -> Symbols:
@@ -175,4 +203,4 @@ def _read_trellis(reader: Reader, classes: Classes, states: int) -> Symbols:
 
     trellis.of(states).walk(classes.shape[0], classes.shape[1], read)
     reader.finish()
-    return symbols.reshape(-1)
+    return symbols

@@ -4,7 +4,6 @@ from golf.recipe.load import change_recipe, find_recipe, load_recipe, parse_reci
 from golf.recipe.sections import (
     Budget,
     Data,
-    Model,
     Optimizer,
     Pack,
     RankSchedule,
@@ -13,6 +12,7 @@ from golf.recipe.sections import (
     Train,
     Verify,
 )
+from golf.recipe.shape import Model
 
 __all__ = [
     "Budget",

@@ -1,0 +1,128 @@
+"""The second tier of tests: what is long, or needs more than Python, pip, make and git.
+
+    python tests/tier2/run.py [--quick] [--only NAME ...]
+
+Each check below says what it needs; where that is missing it is skipped, and the table says why. --quick runs those that
+take seconds and whose tools are here already. Exit code 1 where one fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TORCH = "torch==2.13.0"
+
+
+class Skipped(Exception):  # noqa: N818
+    """A check whose tools are missing."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """`run(folder)` raises CalledProcessError or AssertionError where the check fails, Skipped where it cannot run."""
+
+    name: str
+    run: Callable[[Path], None]
+    quick: bool = False
+
+
+def command(*words: str | Path, cwd: Path = ROOT) -> None:
+    """Run a command, its output on this process's own."""
+    subprocess.run([str(word) for word in words], cwd=cwd, check=True)
+
+
+def tests(*paths: str) -> Callable[[Path], None]:
+    """The pytest files of this tier at `paths`."""
+    return lambda _folder: command(sys.executable, "-m", "pytest", *(f"tests/tier2/{path}" for path in paths))
+
+
+def environment(folder: Path, python: str = sys.executable) -> Path:
+    """A fresh virtual environment; returns its Python."""
+    command(python, "-m", "venv", folder)
+    return folder / "bin" / "python"
+
+
+def lowest(folder: Path) -> None:
+    """The lowest versions that pyproject.toml allows install, and the commands work with them."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = [each.split(",")[0].replace(">=", "==") for each in project["dependencies"] if not each.startswith("torch")]
+    python = environment(folder / "lowest")
+    command(python, "-m", "pip", "install", "--quiet", TORCH, *pins)
+    command(python, "-m", "pip", "install", "--quiet", "--no-deps", ROOT)
+    command(python, "-m", "golf", "train", "smoke", cwd=folder)
+    command(python, "-m", "golf", "pack", cwd=folder)
+    command(python, "-m", "golf", "verify", "artifact.bin", cwd=folder)
+
+
+def distributions(folder: Path) -> None:
+    """The sdist's own tests pass outside the repository, and the wheel's golf works alone."""
+    command(sys.executable, "-m", "pip", "install", "--quiet", "build", "-c", ROOT / "constraints.txt")
+    command(sys.executable, "-m", "build", "--outdir", folder / "dist", ROOT)
+    (sdist,), (wheel,) = (folder / "dist").glob("*.tar.gz"), (folder / "dist").glob("*.whl")
+    shutil.unpack_archive(sdist, folder)
+    unpacked = folder / sdist.name.removesuffix(".tar.gz")
+    command(sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", "golf", "tests", cwd=unpacked)
+    python = environment(folder / "wheel")
+    command(python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", wheel)
+    command(python, "-m", "golf", "train", "smoke", "--dry-run", cwd=folder)
+
+
+def interpreters(folder: Path) -> None:
+    """Other Pythons that are installed import every module and show every help text."""
+    found = [name for name in ("python3.12", "python3.13") if shutil.which(name)]
+    if not found:
+        raise Skipped("no python3.12 or python3.13 on this machine")
+    for name in found:
+        python = environment(folder / name, name)
+        command(python, "-m", "pip", "install", "--quiet", ROOT)
+        command(python, "-m", "golf", "verify", ROOT / "tests/golden/v7.bin", "--data", ROOT / "tests/golden/text.txt")
+
+
+CHECKS = [
+    Check("kills at random times", tests("test_kills.py")),
+    Check("damaged artifacts", tests("test_mutants.py")),
+    Check("random caps", tests("test_caps.py")),
+    Check("fine-tuning fills its budget", lambda _: command(sys.executable, "-m", "bench.tune_size")),
+    Check("lowest dependencies", lowest),
+    Check("sdist and wheel", distributions),
+    Check("other Pythons", interpreters),
+]
+
+
+def main() -> None:
+    """Run the checks that are asked for, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="only what takes seconds")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these checks")
+    arguments = parser.parse_args()
+    rows, failed = [], False
+    for check in CHECKS:
+        if (arguments.quick and not check.quick) or (arguments.only and check.name not in arguments.only):
+            continue
+        began = time.monotonic()
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                check.run(Path(folder))
+            state = "pass"
+        except Skipped as reason:
+            state = f"skipped: {reason}"
+        except (subprocess.CalledProcessError, AssertionError) as error:
+            state, failed = f"FAIL: {error}"[:100], True
+        rows.append(f"{check.name:<32} {time.monotonic() - began:7.1f} s  {state}")
+    print("\n".join(["", "second tier", *rows]))
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,10 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 # Where the CPU's instruction set could change what a test sees.
 NUMERICS := tests/compress tests/optim tests/packing tests/training tests/evaluation tests/model
 
-.PHONY: demo test test-isa test-all lint format clean
+# The tests of what golf takes from its dependencies, without trainings.
+LOWEST := recipe run artifact data test_docs.py compress/test_encode_matrix.py training/test_resume.py
+
+.PHONY: demo test test-isa test-all test-lowest lint format clean
 
 demo: $(VENV)/installed
 	$(BIN)/golf train --force
@@ -30,6 +33,11 @@ test-isa: $(VENV)/installed-dev
 test-all: $(VENV)/installed-dev
 	$(BIN)/python tests/tier2/run.py
 
+test-lowest: $(VENV)-lowest/installed  # the second tier: what pyproject.toml's lower bounds promise
+	$(VENV)-lowest/bin/golf --help
+	$(VENV)-lowest/bin/golf train recipes/smoke.toml --force --out $(VENV)-lowest/smoke
+	$(VENV)-lowest/bin/python -m pytest $(addprefix tests/,$(LOWEST))
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -40,7 +48,7 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .golf
+	rm -rf $(VENV) $(VENV)-lowest .golf
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -49,4 +57,13 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+# every dependency at its lower bound, but torch, of which constraints.txt names the version that has a CPU build
+$(VENV)-lowest/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-lowest
+	sed -n '/^dependencies/,/^]/s/^ *"\([a-z]*\)[>=]=\([0-9.]*\).*/\1==\2/p' pyproject.toml | grep -v ^torch > $(VENV)-lowest/bounds.txt
+	grep ^torch= constraints.txt >> $(VENV)-lowest/bounds.txt
+	$(VENV)-lowest/bin/pip install --quiet --disable-pip-version-check -c $(VENV)-lowest/bounds.txt -e . \
+		hypothesis pytest pytest-timeout pytest-xdist
 	touch $@

@@ -3,10 +3,13 @@
 import re
 import subprocess
 import sys
+import tomllib
+from itertools import chain
 from pathlib import Path
 
 import click
 import pytest
+from packaging.requirements import Requirement  # pytest's own dependency
 
 from golf.cli.reference import commands, reference
 from golf.errors import RecipeError
@@ -52,6 +55,9 @@ def test_what_a_document_links_to_is_there(path):
             assert (path.parent / target).exists(), target
 
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
 def test_every_key_of_a_recipe_is_in_the_reference_of_recipes():
     text = (ROOT / "docs" / "recipe.md").read_text()
     todo = list(Recipe.model_fields.items())
@@ -93,3 +99,13 @@ def test_help_needs_neither_torch_nor_anything_else_that_is_slow():
     )
     code += "assert not {'torch', 'numpy', 'pydantic', 'rich', 'zstandard'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_the_versions_that_golf_is_tested_with_are_allowed():
+    """The lower bounds themselves are held by: make test-lowest"""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    for requirement in map(Requirement, [*PROJECT["project"]["dependencies"], *chain(*extras)]):
+        if requirement.name in pinned:
+            assert requirement.specifier.contains(pinned[requirement.name]), requirement

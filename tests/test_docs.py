@@ -58,6 +58,21 @@ def test_what_a_document_links_to_is_there(path):
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
+def test_what_a_package_index_shows_has_no_link_into_the_repository():
+    """It renders the description away from the files that stand beside it in the repository."""
+    shown = (ROOT / PROJECT["project"]["readme"]).read_text()
+    assert all("://" in target for target in re.findall(r"\]\(([^)]+)", shown))
+    assert all(f"golf {name}" in shown for name in ("train", "pack", "verify"))
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
+def test_what_a_document_links_to_is_in_the_source_distribution(path):
+    included = PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).resolve().relative_to(ROOT.resolve()).parts[0] in included, target
+
+
 def test_every_key_of_a_recipe_is_in_the_reference_of_recipes():
     text = (ROOT / "docs" / "recipe.md").read_text()
     todo = list(Recipe.model_fields.items())

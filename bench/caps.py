@@ -1,4 +1,4 @@
-"""How well random caps are met: `python -m benchmarks.caps RUN --json FILE [--count 50]`.
+"""How well random caps are met: `python -m bench.caps RUN [--out FILE] [--count 50]`.
 
 Caps are drawn log-uniformly between the smallest reachable size and the roomy end. Every one must be met, never passed,
 with at most .05 % (or 24 bytes, a coder's whole words) left over; the command ends with status 1 where one is not.
@@ -7,7 +7,6 @@ with at most .05 % (or 24 bytes, a coder's whole words) left over; the command e
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from experiments.records import add_out_option, append, circumstances
 from golf.packing.inputs import load_source
 from golf.packing.pack import make_draft
 from golf.packing.search import fit, smallest_size
@@ -28,7 +28,7 @@ def main() -> None:
     """Draw, pack, hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--json", type=Path, required=True)
+    add_out_option(parser, None)
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
     arguments = parser.parse_args()
@@ -55,7 +55,9 @@ def main() -> None:
         rows.append({"room": room, "left": left, "probes": solution.probes, "met": met})
         rows[-1]["seconds"] = round(time.monotonic() - started, 2)
         print(rows[-1], flush=True)
-    arguments.json.write_text(json.dumps({"smallest": low - 64, "roomy": high, "rows": rows}, indent=1))
+    if arguments.out:
+        found = {"run": arguments.run.name, "smallest": low - 64, "roomy": high, "rows": rows}
+        append(arguments.out, {"script": "caps"} | circumstances() | found)
     print(f"{sum(row['met'] for row in rows)} of {len(rows)} met")
     sys.exit(not all(row["met"] for row in rows))
 

@@ -1,4 +1,4 @@
-"""Throw mutants of an artifact at the reader: `python -m benchmarks.fuzz_artifact --count 1000000` (about 10 minutes).
+"""Throw mutants of an artifact at the reader: `python -m bench.fuzz_artifact --count 1000000` (about 12 minutes).
 
 Every mutant must be refused with DamagedFile or, where a forger repaired all digests, keep the promises of an accepted
 file; none may take 2 seconds, and all together no more than 256 MiB. The first that breaks this ends the run with
@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from experiments.records import add_out_option, append, circumstances
 from golf.artifact import Limits
 from tests.artifact_mutants import MUTATIONS, judge, sample, unsigned_noise
 
@@ -82,6 +83,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1_000_000, help="number of mutants (default: 1000000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first mutant (default: 0)")
+    add_out_option(parser, None)
     options = parser.parse_args()
 
     def report(done: int) -> None:
@@ -90,6 +92,8 @@ def main() -> int:
 
     result = fuzz(options.count, seed=options.seed, first=options.first, report=report)
     print(json.dumps(result, indent=2))
+    if options.out:
+        append(options.out, {"script": "fuzz_artifact"} | circumstances() | result)
     return 1 if result["failure"] else 0
 
 

@@ -1,25 +1,25 @@
 """NuMuon's step beside torch.optim.Muon's on the same matrices, in one run: time, memory, quality of the directions.
 
-    python -m benchmarks.optimizer_step --json FILE [--threads 2] [--device cpu] [--recipe baseline-16mb]
+    python -m bench.optimizer_step [--out FILE] [--threads 2] [--device cpu] [--recipe baseline-16mb]
 
 Steps of all optimizers take turns, so that a busy machine disturbs all alike; times are medians, with the quartiles of
 the ratios of turns. Gradients drift as a momentum's do. `directions` compares the step's O with the momentum M: its
-inner product with M over the Ky Fan norm (what an SVD would reach), and the extremes of its k singular values.
+inner product with M over the Ky Fan norm (what an SVD would reach), and the extremes of its k singular values. It has
+no bar: what a step costs depends on how cheap the machine makes a product.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from experiments.records import add_out_option, append, circumstances
 from golf.model import parameter_shapes
 from golf.optim import NuMuon, rank_of
 from golf.recipe import load_recipe
@@ -132,7 +132,7 @@ def _show(title: str, rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, required=True)
+    add_out_option(parser, None)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--recipe", default="baseline-16mb")
@@ -140,7 +140,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     device = arguments.device
-    document: dict[str, Any] = {"date": date.today().isoformat(), "threads": arguments.threads, "device": device}
+    document: dict[str, Any] = {"threads": arguments.threads, "device": device}
     work: dict[str, list[tuple[int, ...]]] = {f"{m}x{n}": [(m, n)] for m, n in SHAPES}
     work[arguments.recipe] = model_shapes(arguments.recipe)
     for title, shapes in work.items():
@@ -154,7 +154,8 @@ def main() -> None:
             quality = measure_directions(shape, dtype=dtype)
             print(f"directions {shape} {dtype}: " + ", ".join(f"{k} {v:.4f}" for k, v in quality.items()))
             document[f"directions {shape[0]}x{shape[1]} {dtype}"] = quality
-    arguments.json.write_text(json.dumps(document, indent=1))
+    if arguments.out:
+        append(arguments.out, {"script": "optimizer_step"} | circumstances() | document)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """golf's training beside a bare torch loop of the same model, in one run, and what its looks at itself cost.
 
-    python -m benchmarks.train_throughput --json FILE [--recipe quickstart] [--steps 60] [--turns 3] [--threads 2]
+    python -m bench.train_throughput [--out FILE] [--recipe quickstart] [--steps 60] [--turns 3] [--threads 2]
 
 The bare loop does what a training must: batch, loss, backward, clipping, torch.optim.Muon for matrices, AdamW for the
 rest. golf's time is the whole training's, batches, metrics and checks included, up to its last step. Both take turns,
-after one that warms up.
+after one that warms up. It has no bar: a turn on a busy machine differs by more than what is looked for.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import json
 import statistics
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from experiments.records import add_out_option, append, circumstances
 from golf.data import Batches, TokenSet, prepare
 from golf.model import Transformer, initialize
 from golf.optim import Optimizers
@@ -120,7 +120,7 @@ def compare(recipe: Recipe, *, steps: int, turns: int) -> dict[str, Any]:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, required=True)
+    add_out_option(parser, None)
     parser.add_argument("--recipe", default="quickstart")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--turns", type=int, default=3)
@@ -130,8 +130,9 @@ def main() -> None:
     found = compare(load_recipe(find_recipe(arguments.recipe)), steps=arguments.steps, turns=arguments.turns)
     for name, value in found.items():
         print(f"{name}: {value}")
-    document = {"date": date.today().isoformat(), "threads": arguments.threads, "recipe": arguments.recipe} | found
-    arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+    if arguments.out:
+        about = {"threads": arguments.threads, "recipe": arguments.recipe}
+        append(arguments.out, {"script": "train_throughput"} | circumstances() | about | found)
 
 
 if __name__ == "__main__":

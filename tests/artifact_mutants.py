@@ -1,6 +1,6 @@
 """A small artifact, and the ways to alter it: as noise does, and as a forger does who repairs every digest.
 
-Shared by the hostile tests and by `python -m benchmarks.fuzz_artifact`, which runs the same mutants by the million.
+Shared by the hostile tests and by `python -m bench.fuzz_artifact`, which runs the same mutants by the million.
 """
 
 from __future__ import annotations

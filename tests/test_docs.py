@@ -47,7 +47,12 @@ def test_every_module_is_in_the_readmes_tree():
             assert re.search(rf"\b{re.escape(path.name)}\b", tree), path
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
+PLACES = ("*.md", "docs/*.md", "bench/*.md", "experiments/**/*.md")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(path for place in PLACES for path in ROOT.glob(place)), ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_what_a_document_links_to_is_there(path):
     links = re.findall(r"\]\(([^)#]+)", path.read_text())
     for target in links:

@@ -1,6 +1,6 @@
 """From text to a checked submission, every step as a user types it, and the export run where golf is not installed.
 
-    python -m benchmarks.contest --json benchmarks/results/DATE-contest.json [--steps 200] [--seeds 3]
+    python -m experiments.contest.run [--out FILE] [--steps 200] [--seeds 3]
 
 Needs ../shared/data (FineWeb sample and the contest's tokenizer). The bare environment is a fresh virtual one with the
 export's requirements.txt and nothing else. Preparation is timed on the sample repeated, since alone it takes a second.
@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 import venv
-from datetime import date
 from pathlib import Path
 from typing import Any
 
+from experiments.records import add_out_option, append, circumstances
 from golf.run.log_lines import parse_log
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+RESULTS = Path(__file__).with_name("results.jsonl")
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 SAMPLE, MODEL = SHARED / "fineweb_sample.txt", SHARED / "fineweb_1024_bpe.model"
 # Copies of the sample that preparation is timed on.
 _COPIES = 40
@@ -135,7 +134,7 @@ def _train_and_pack(steps: Steps, run: str) -> tuple[dict[str, Any], dict[str, A
 def main() -> None:
     """Go, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, required=True)
+    add_out_option(parser, RESULTS)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
@@ -143,8 +142,7 @@ def main() -> None:
         raise SystemExit("skipped: ../shared/data is not here")
     with tempfile.TemporaryDirectory() as folder:
         found = go(Steps(Path(folder)), arguments.steps, arguments.seeds)
-    about = {"date": date.today().isoformat(), "machine": platform.processor(), "cores": os.cpu_count()}
-    arguments.json.write_text(json.dumps(about | found, indent=1) + "\n")
+    append(arguments.out, circumstances() | {"steps": arguments.steps} | found)
     print(json.dumps(found, indent=1))
 
 

@@ -1,6 +1,6 @@
 """Opening ten billion tokens: 100 shards of 100 million, and the first batch of a training from them.
 
-    python -m benchmarks.open_shards --json FILE [--shards 100] [--tokens 100000000] [--turns 5]
+    python -m experiments.open_shards.run [--out FILE] [--shards 100] [--tokens 100000000] [--turns 5]
 
 The files have their real sizes and headers and no content (sparse files of zeros), in a temporary folder: opening
 reads headers, not tokens. What is timed is what a training does: golf's `prepare`, then the contest's first batch of
@@ -10,19 +10,19 @@ windows, from anywhere. Medians of turns, and the first one apart, in which noth
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import struct
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
+from experiments.records import add_out_option, append, circumstances
 from golf.data import Batches, prepare
 from golf.data.shards import HEADER_BYTES, MAGIC, TOKEN_BYTES, VERSION
 from golf.recipe import Data, Tokenizer
 
+RESULTS = Path(__file__).with_name("results.jsonl")
 BAR_SECONDS = 1.0
 # The contest's step.
 BATCH_TOKENS, SEQUENCE_LENGTH = 524_288, 1024
@@ -59,7 +59,7 @@ def measure(folder: Path, *, turns: int) -> dict[str, Any]:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, required=True)
+    add_out_option(parser, RESULTS)
     parser.add_argument("--shards", type=int, default=100)
     parser.add_argument("--tokens", type=int, default=100_000_000)
     parser.add_argument("--turns", type=int, default=5)
@@ -72,8 +72,7 @@ def main() -> None:
         f"(first time {found['first_open_s']:.4f}), first batch {found['batch_s']:.4f} s more "
         f"({found['first_batch_s']:.4f}); bar {BAR_SECONDS} s"
     )
-    document = {"date": date.today().isoformat(), "shards": arguments.shards, "bar_seconds": BAR_SECONDS, **found}
-    arguments.json.write_text(json.dumps(document, indent=1))
+    append(arguments.out, circumstances() | {"shards": arguments.shards, "bar_seconds": BAR_SECONDS} | found)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,32 @@
 """What each option of `[model]` is worth on a small run, alone and with others: loss and time a step.
 
-    python -m benchmarks.options --out benchmarks/results/options [--report]
+    python -m experiments.options.run [--out FILE] [--report]
 
-The recipe of benchmarks.compressibility with Muon. Differences are to the plain model of the same seed; parameters that
-an option adds are shown, and are few.
+The recipe of experiments.compressibility with Muon. Differences are to the plain model of the same seed; parameters
+that an option adds are shown, and are few. Every finished run is one line of --out and is never repeated.
 """
 
 from __future__ import annotations
 
-import math
-import statistics
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from benchmarks.compressibility import RECIPE
-from benchmarks.work import main, name_of, results
+from experiments.compressibility.run import RECIPE
+from experiments.joblist import main, name_of
+from experiments.options.table import tables
+from experiments.records import Record, read
 from golf.recipe import load_recipe
 from golf.run.folder import Run
 from golf.run.workspace import find_workspace
 from golf.runtime.interrupt import StopFlag
 from golf.training.train import train
 
+RESULTS = Path(__file__).with_name("results.jsonl")
 SEEDS = (1, 2, 3)
 _BASE = ("optimizer.name=muon", "optimizer.weight_decay=0.0", "optimizer.lr=0.02")
 OPTIONS: dict[str, tuple[str, ...]] = {
@@ -68,7 +68,7 @@ class Job:
 
     @property
     def key(self) -> str:
-        """Name of the result file."""
+        """What its line is found by."""
         return name_of(self.option, f"seed{self.seed}")
 
 
@@ -77,7 +77,7 @@ def jobs() -> Iterator[Job]:
     return (Job(option, seed) for seed in SEEDS for option in OPTIONS)
 
 
-def run(job: Job) -> dict[str, Any]:
+def run(job: Job) -> Record:
     """Train; the row that is kept."""
     recipe = load_recipe(RECIPE, [*_BASE, *OPTIONS[job.option], f"seed={job.seed}"])
     with tempfile.TemporaryDirectory() as folder:
@@ -101,19 +101,9 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def report(out: Path) -> None:
-    """Mean difference to the plain model ± standard error over seeds."""
-    rows = results(out)
-    plain = {row["seed"]: row for row in rows if row["option"] == "plain"}
-    print("| option | parameters | nats per token | against plain | seeds |\n|---|---|---|---|---|")
-    for option in OPTIONS:
-        own = [row for row in rows if row["option"] == option and row["seed"] in plain]
-        if own:
-            gaps = [row["loss"] - plain[row["seed"]]["loss"] for row in own]
-            error = f" ± {statistics.stdev(gaps) / math.sqrt(len(gaps)):.4f}" if len(gaps) > 1 else ""
-            loss = statistics.fmean(row["loss"] for row in own)
-            gap = f"{statistics.fmean(gaps):+.4f}{error}"
-            print(f"| {option} | {own[0]['parameters']:,} | {loss:.4f} | {gap} | {len(own)} |")
+    """Print the table."""
+    print("\n".join(tables(read(out))))
 
 
 if __name__ == "__main__":
-    main(__doc__, lambda _: jobs(), run, report)
+    main(__doc__, RESULTS, lambda _: jobs(), run, report)

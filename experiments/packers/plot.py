@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from experiments.records import Record
+
 
 def family(name: str) -> str:
     """The checkpoint's name without its seed."""
     return name.rstrip("0123456789").rstrip("-")
 
 
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw the rows of benchmarks.packers; seeds of one training share a panel."""
+def plot(rows: list[Record], path: Path) -> None:
+    """Draw the rows of experiments.packers; seeds of one training share a panel."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -43,11 +45,11 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _method(row: dict[str, Any]) -> str:
+def _method(row: Record) -> str:
     return str(row["method"].split(" (")[0])
 
 
-def _lines(panel: Any, rows: list[dict[str, Any]], method: str, colour: str) -> None:
+def _lines(panel: Any, rows: list[Record], method: str, colour: str) -> None:
     """One line for each seed of a method; the first bears the label."""
     for index, seed in enumerate(sorted({row["checkpoint"] for row in rows})):
         points = sorted((r["bits_per_weight"], r["gap"]) for r in rows if r["checkpoint"] == seed)

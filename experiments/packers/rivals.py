@@ -12,14 +12,10 @@ Small tensors and the tokenizer, compressed, count into every file, as they do i
 from __future__ import annotations
 
 import shutil
-import subprocess
-import tempfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-import brotli
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -27,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from experiments.packers.zpaq import zpaq_size
 from golf.model import Transformer, role
 
 Weights = dict[str, NDArray[np.float32]]
@@ -163,10 +160,10 @@ def whitened_svd(model: Transformer, hessian: dict[str, NDArray[np.float64]], *,
 
 def _compressed(streams: list[NDArray[np.int8]], rest: bytes, *, zpaq: bool) -> dict[str, int]:
     """Bytes of the streams, each as it lies or transposed, whichever brotli likes better, and of the rest."""
-    chosen, total = [], len(brotli.compress(rest, quality=11, lgwin=24))
+    chosen, total = [], _brotli_size(rest)
     for stream in streams:
         both = [stream.tobytes(), np.ascontiguousarray(stream.T).tobytes()]
-        sizes = [len(brotli.compress(each, quality=11, lgwin=24)) for each in both]
+        sizes = [_brotli_size(each) for each in both]
         total += min(sizes)
         chosen.append(both[int(np.argmin(sizes))])
     found = {"brotli": total}
@@ -175,10 +172,7 @@ def _compressed(streams: list[NDArray[np.int8]], rest: bytes, *, zpaq: bool) -> 
     return found
 
 
-def zpaq_size(content: bytes) -> int:
-    """Bytes that `lrzip -z` makes of it."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "symbols", Path(folder) / "symbols.lrz"
-        source.write_bytes(content)
-        subprocess.run(["lrzip", "-z", "-L9", "-q", "-o", str(target), str(source)], check=True, capture_output=True)
-        return target.stat().st_size
+def _brotli_size(content: bytes) -> int:
+    import brotli
+
+    return len(brotli.compress(content, quality=11, lgwin=24))

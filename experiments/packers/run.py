@@ -1,32 +1,34 @@
 """golf's packer beside the field's, on the same checkpoint, at the same bytes, in one run.
 
-    python -m benchmarks.packers RUN... --json FILE [--plot FILE] [--rates 0.8,1,1.3,1.6,2,2.5,3.5]
+    python -m experiments.packers.run RUN... [--out FILE] [--plot FILE] [--rates 0.8,1,1.3,1.6,2,2.5,3.5]
 
 Losses are those of the first validation tokens (--tokens), which no packer saw; every packer calibrates on the same
 TRAINING windows, and golf's tuning learns from the float model alone (pack.tune_text = 0): what the text itself could
 teach it is training, not packing. The reference's k is searched for each rate, for several ratios of the embedding's
 step to the others', and the best on validation counts; golf is then packed to that file's exact bytes, and with --zpaq
 to those of ZPAQ too. Below --reference-from bits a weight, where the reference is broken, only golf's own methods are
-compared. Rates are bits a weight of the whole file.
+compared. Rates are bits a weight of the whole file. A checkpoint is known by its folder's name; rates that
+--out already has for it are not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.packers_plot import plot
-from benchmarks.rivals import Rival, gptq, hessians, int8_zlib, whitened_svd
+from experiments.packers.plot import plot
+from experiments.packers.rivals import Rival, gptq, hessians, int8_zlib, whitened_svd
+from experiments.packers.table import rows_of
+from experiments.records import add_out_option, append, circumstances, read
 from golf.artifact import compress_zstd
 from golf.compress.encode_matrix import Prepared
 from golf.errors import CapError
@@ -40,6 +42,7 @@ from golf.run.workspace import find_workspace
 from golf.runtime.interrupt import listening
 from golf.runtime.observer import Observer
 
+RESULTS = Path(__file__).with_name("results.jsonl")
 # The embedding's step over the others': the record's (20 / 127 over 12.85 / 31), and coarser.
 _EMBEDDING_STEPS = (0.38, 0.7)
 _CLAIM = 16
@@ -48,7 +51,7 @@ _CLAIM = 16
 def compare(
     run: Path, *, rates: list[float], tokens: int, settings: list[str], zpaq: bool, reference_from: float
 ) -> list[dict[str, Any]]:
-    """Rows {checkpoint, method, bytes, bits_per_weight, val_loss, gap, seconds} of one run's checkpoint."""
+    """Rows {method, bytes, bits_per_weight, val_loss, gap, seconds} of one run's checkpoint."""
     with listening() as stop:
         source = load_source(
             Run(run),
@@ -170,7 +173,6 @@ class _Comparison:
 
     def _add(self, method: str, size: int, loss: float, seconds: float) -> None:
         row = {
-            "checkpoint": self.name,
             "method": method,
             "bytes": size,
             "bits_per_weight": 8 * size / self.count,
@@ -180,7 +182,8 @@ class _Comparison:
         }
         self.table.append(row)
         if method != "limit":
-            print("  ".join(f"{v:.4f}" if isinstance(v, float) else f"{v!s:40.40}" for v in row.values()), flush=True)
+            cells = (f"{v:.4f}" if isinstance(v, float) else f"{v!s:40.40}" for v in row.values())
+            print(f"{self.name}: " + "  ".join(cells), flush=True)
 
 
 def _search(build: Callable[[float], Rival], wanted: float) -> Rival:
@@ -202,7 +205,7 @@ def main() -> None:
     """Compare, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--json", type=Path, required=True)
+    add_out_option(parser, RESULTS)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--rates", default="0.8,1,1.3,1.6,2,2.5,3.5")
     parser.add_argument(
@@ -212,10 +215,15 @@ def main() -> None:
     parser.add_argument("--zpaq", action="store_true", help="also compress the reference with lrzip -z")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
     arguments = parser.parse_args()
-    rates = [float(rate) for rate in arguments.rates.split(",")]
-    rows: list[dict[str, Any]] = []
+    if find_spec("brotli") is None:
+        raise SystemExit('brotli is missing: pip install -c constraints.txt -e ".[bench]"')
     for run in arguments.runs:
-        rows += compare(
+        done = {rate for record in read(arguments.out) if record["checkpoint"] == run.name for rate in record["rates"]}
+        rates = [rate for rate in map(float, arguments.rates.split(",")) if rate not in done]
+        if not rates:
+            print(f"{run.name}: all rates are in {arguments.out}")
+            continue
+        rows = compare(
             run,
             rates=rates,
             tokens=arguments.tokens,
@@ -223,10 +231,10 @@ def main() -> None:
             zpaq=arguments.zpaq,
             reference_from=arguments.reference_from,
         )
-        document = {"date": date.today().isoformat(), "threads": torch.get_num_threads(), "rows": rows}
-        arguments.json.write_text(json.dumps(document, indent=1))
+        about = circumstances() | {"threads": torch.get_num_threads(), "tokens": arguments.tokens}
+        append(arguments.out, {"checkpoint": run.name} | about | {"rates": rates, "rows": rows})
     if arguments.plot:
-        plot(rows, arguments.plot)
+        plot(rows_of(read(arguments.out)), arguments.plot)
 
 
 if __name__ == "__main__":

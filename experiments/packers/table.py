@@ -1,6 +1,6 @@
-"""The packers' table in Markdown, means over training seeds, from the files that benchmarks.packers wrote.
+"""The table of README.md in Markdown, means over training seeds.
 
-    python -m benchmarks.packers_table FILE... [--plot FILE]
+    python -m experiments.packers.table [FILE...] [--plot FILE]
 
 Checkpoints whose names differ in their last digits alone are seeds of one training; ratios are means of the seeds' own,
 ± their standard error. `bytes at equal gap` are golf's, on the line between its measured points (logarithm of the gap
@@ -11,16 +11,21 @@ limit at the gap that was measured: rounding alone, and golf.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from benchmarks.packers_plot import family, plot
+from experiments.markdown import markdown
+from experiments.packers.plot import family, plot
+from experiments.records import Record, read
 
-Row = dict[str, Any]
+Row = Record
+
+
+def rows_of(records: list[Record]) -> list[Row]:
+    """Every pack of every line, each with its checkpoint."""
+    return [{"checkpoint": record["checkpoint"]} | row for record in records for row in record["rows"]]
 
 
 def rates(rows: list[Row]) -> list[float]:
@@ -43,7 +48,7 @@ def equal_bytes(rows: list[Row], target: Row) -> Row | None:
 
 def bytes_at_gap(rows: list[Row], gap: float) -> float | None:
     """Bytes at which golf's curve has this gap; None beyond its ends."""
-    curve = sorted((r["bytes"], r["gap"]) for r in rows if r["method"] == "golf" and r["gap"] > 0)
+    curve = sorted({(r["bytes"], r["gap"]) for r in rows if r["method"] == "golf" and r["gap"] > 0})
     for (b0, g0), (b1, g1) in pairwise(curve):
         if g1 <= gap <= g0 and g0 > g1:
             return b0 + (b1 - b0) * math.log(g0 / gap) / math.log(g0 / g1)
@@ -52,7 +57,7 @@ def bytes_at_gap(rows: list[Row], gap: float) -> float | None:
 
 def above_limit(rows: list[Row], row: Row) -> float | None:
     """Bits a weight of `row` above those of the rate-distortion limit at its gap; None beyond the limit's ends."""
-    curve = sorted((r["gap"], r["bits_per_weight"]) for r in rows if r["method"] == "limit")
+    curve = sorted({(r["gap"], r["bits_per_weight"]) for r in rows if r["method"] == "limit"})
     for (g0, b0), (g1, b1) in pairwise(curve):
         if g0 <= row["gap"] <= g1:
             return float(row["bits_per_weight"] - b0 - (b1 - b0) * math.log(row["gap"] / g0) / math.log(g1 / g0))
@@ -97,13 +102,14 @@ def _mean(values: list[float] | None, digits: int) -> str:
     return f"{statistics.fmean(values):.{digits}f}{error}"
 
 
-def table(rows: list[Row]) -> list[str]:
+def tables(records: list[Record]) -> list[str]:
     """Markdown lines."""
+    rows = rows_of(records)
     head = (
         "checkpoint", "bits", "seeds", "GPTQ + brotli", "rounding", "golf", "golf / GPTQ", "golf / GPTQ, ZPAQ's bytes",
         "bytes at equal gap", "golf / rounding", "above the limit",
     )  # fmt: skip
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    lines = []
     for name in sorted({family(r["checkpoint"]) for r in rows}):
         own = [r for r in rows if family(r["checkpoint"]) == name]
         seeds = [[r for r in own if r["checkpoint"] == seed] for seed in sorted({r["checkpoint"] for r in own})]
@@ -112,21 +118,21 @@ def table(rows: list[Row]) -> list[str]:
             gaps = [_mean(found.get(key), 4).partition(" ")[0] for key in ("GPTQ", "rounding", "golf")]
             ratios = [_mean(found.get(k), 2) for k in ("golf / GPTQ", "golf / ZPAQ", "bytes", "golf / rounding")]
             above = ", ".join(_mean(found.get(key), 2).partition(" ")[0] for key in ("rounding above", "golf above"))
-            cells = (name, str(rate), str(len(found.get("golf", []))), *gaps, *ratios, above)
-            lines.append("| " + " | ".join(cells) + " |")
-    return lines
+            lines.append((name, rate, len(found.get("golf", [])), *gaps, *ratios, above))
+    return markdown(head, lines)
 
 
 def main() -> None:
     """Read, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path)
+    default = Path(__file__).with_name("results.jsonl")
+    parser.add_argument("files", nargs="*", type=Path, default=[default], help=f"default: {default.name} beside it")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
-    rows = [row for path in arguments.files for row in json.loads(path.read_text())["rows"]]
-    print("\n".join(table(rows)))
+    records = [record for path in arguments.files for record in read(path)]
+    print("\n".join(tables(records)))
     if arguments.plot:
-        plot(rows, arguments.plot)
+        plot(rows_of(records), arguments.plot)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The packed size that a training predicts, beside what a pack makes of it.
 
-    python -m benchmarks.predictions RUN... [--caps 0.3,0.5,0.8,2]
+    python -m experiments.predictions.run RUN... [--out FILE] [--caps 0.3,0.5,0.8,2]
 
 Caps are shares of the size at which more bytes stop paying, as predicted; beyond 1 the cap does not bind. Packs are by
 rounding alone: tuning keeps to the cap too.
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from experiments.records import Record, add_out_option, append, circumstances
 from golf.optim import Optimizers
 from golf.packing.inputs import load_source
 from golf.packing.pack import make_draft
@@ -25,11 +26,12 @@ from golf.runtime.observer import Observer
 from golf.training.diagnostics import predict_size
 from golf.training.state import Session
 
+RESULTS = Path(__file__).with_name("results.jsonl")
 CPU = torch.device("cpu")
 
 
-def errors(run: Path, shares: list[float]) -> list[float]:
-    """Predicted over real size, minus 1, at every cap; printed on the way."""
+def compare(run: Path, shares: list[float]) -> list[Record]:
+    """Predicted and real size at every cap; printed on the way."""
     source = load_source(
         Run(run),
         cache=find_workspace(Path.cwd()).data,
@@ -49,8 +51,9 @@ def errors(run: Path, shares: list[float]) -> list[float]:
         budget = source.recipe.budget.model_copy(update={"cap": cap})
         session.recipe = source.recipe.model_copy(update={"budget": budget})
         predicted, real = predict_size(session).bytes, fit(draft, source, room=cap).solution.size
-        found.append(predicted / real - 1)
-        print(f"{run.name}: cap {cap:,}, predicted {predicted:,}, packed {real:,}, {found[-1]:+.2%}", flush=True)
+        error = predicted / real - 1
+        found.append({"share": share, "cap": cap, "predicted": predicted, "packed": real, "error": error})
+        print(f"{run.name}: cap {cap:,}, predicted {predicted:,}, packed {real:,}, {error:+.2%}", flush=True)
     return found
 
 
@@ -58,10 +61,15 @@ def main() -> None:
     """Compare, print the median."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
+    add_out_option(parser, RESULTS)
     parser.add_argument("--caps", default="0.3,0.5,0.8,2")
     arguments = parser.parse_args()
     shares = [float(share) for share in arguments.caps.split(",")]
-    every = [abs(error) for run in arguments.runs for error in errors(run, shares)]
+    every = []
+    for run in arguments.runs:
+        for row in compare(run, shares):
+            append(arguments.out, {"checkpoint": run.name} | circumstances() | row)
+            every.append(abs(row["error"]))
     print(f"median error {statistics.median(every):.2%}, largest {max(every):.2%}")
 
 

@@ -1,6 +1,6 @@
 """One training by 1, 2 and 4 processes: the same losses, and how fast.
 
-    python -m benchmarks.processes --json FILE [--recipe quickstart] [--steps 60] [--counts 1,2,4]
+    python -m experiments.processes.run [--out FILE] [--recipe quickstart] [--steps 60] [--counts 1,2,4]
 
 Every process has one thread. Losses are the training's at its last steps and the validation's at the end.
 """
@@ -13,9 +13,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from datetime import date
 from pathlib import Path
 from typing import Any
+
+from experiments.records import add_out_option, append, circumstances
+
+RESULTS = Path(__file__).with_name("results.jsonl")
 
 
 def measure(recipe: str, steps: int, count: int) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def measure(recipe: str, steps: int, count: int) -> dict[str, Any]:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, required=True)
+    add_out_option(parser, RESULTS)
     parser.add_argument("--recipe", default="quickstart")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--counts", default="1,2,4")
@@ -51,8 +54,7 @@ def main() -> None:
             f"{row['processes']} processes: validation {row['val_loss']:.6f}, training losses within "
             f"{row['largest_difference']:.6f} of one process's, {row['tokens_per_s']:,} tokens/s"
         )
-    document = {"date": date.today().isoformat(), "cores": os.cpu_count(), "recipe": arguments.recipe, "rows": rows}
-    arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+        append(arguments.out, circumstances() | {"recipe": arguments.recipe, "steps": arguments.steps} | row)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Sliding evaluation beside the bare forward pass of the same batches of windows, in one run.
 
-    python -m benchmarks.sliding --json FILE [--recipe quickstart] [--tokens 16384] [--stride 64] [--turns 5]
+    python -m experiments.sliding.run [--out FILE] [--recipe quickstart] [--tokens 16384] [--stride 64] [--turns 5]
 
 The bare pass takes the batches that the evaluation takes, already in memory, through the model to its logits and does
 nothing with them: no loss, no counting, no bytes. Both take turns, after one that warms up, so that a busy machine
@@ -11,10 +11,8 @@ median of the turns' ratios. What the model has learnt does not matter: its weig
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +20,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from experiments.records import add_out_option, append, circumstances
 from golf.evaluation.loss import evaluate
 from golf.model import Transformer, initialize
 from golf.recipe import Recipe, find_recipe, load_recipe
 
+RESULTS = Path(__file__).with_name("results.jsonl")
 BAR = 0.9
 
 
@@ -92,7 +92,7 @@ def measure(recipe: Recipe, *, passing: int, stride: int, turns: int) -> dict[st
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, required=True)
+    add_out_option(parser, RESULTS)
     parser.add_argument("--recipe", action="append", help="may be given several times; default quickstart")
     parser.add_argument("--tokens", type=int, default=16_384, help="that pass through the model in one turn, about")
     parser.add_argument("--stride", type=int, default=64)
@@ -100,7 +100,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    document: dict[str, Any] = {"date": date.today().isoformat(), "threads": arguments.threads, "bar": BAR}
     for name in arguments.recipe or ["quickstart"]:
         recipe = load_recipe(find_recipe(name))
         found = measure(recipe, passing=arguments.tokens, stride=arguments.stride, turns=arguments.turns)
@@ -109,8 +108,8 @@ def main() -> None:
             f"{name}: window {found['window']}, stride {found['stride']}: {found['sliding_tokens_per_s']:,} tokens/s, "
             f"bare {found['bare_tokens_per_s']:,}; {found['ratio']:.3f}x ({low:.3f}-{high:.3f}), bar {BAR}"
         )
-        document[name] = found
-    arguments.json.write_text(json.dumps(document, indent=1))
+        about = circumstances() | {"threads": arguments.threads, "bar": BAR, "recipe": name}
+        append(arguments.out, about | found)
 
 
 if __name__ == "__main__":

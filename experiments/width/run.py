@@ -1,29 +1,30 @@
 """Width and optimizer under one cap, for the same number of training tokens.
 
-    python -m benchmarks.width --out benchmarks/results/width [--report]
+    python -m experiments.width.run [--out FILE] [--report]
 
-More parameters leave fewer bits for each. Every optimizer trains the recipe of benchmarks.compressibility at several
+More parameters leave fewer bits for each. Every optimizer trains the recipe of experiments.compressibility at several
 widths and is packed with tuning under one cap. Learning rates are those that did best there; where bits are few, twice
 that on one seed too, and the rate that is better on training windows counts.
-Finished runs are kept as JSON under --out and never repeated; several of these commands may share the work.
+Every finished run is one line of --out and is never repeated; several of these commands may share the work.
 """
 
 from __future__ import annotations
 
-import math
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from benchmarks.compressibility import RECIPE, VARIANTS, training_loss, welch
-from benchmarks.work import main, name_of, results
+from experiments.compressibility.run import RECIPE, training_loss
+from experiments.compressibility.variants import VARIANTS
+from experiments.joblist import main, name_of
+from experiments.records import Record, read
+from experiments.width.plot import plot
+from experiments.width.table import CAP, OPTIMIZERS, RATES, WIDTHS, tables
 from golf.packing.inputs import load_source
 from golf.packing.pack import make_draft, measured
 from golf.packing.search import fit
@@ -34,12 +35,8 @@ from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
 from golf.training.train import train
 
-CAP = 200_000
-WIDTHS = (96, 128, 192, 256)
+RESULTS = Path(__file__).with_name("results.jsonl")
 SEEDS = (1, 2, 3)
-OPTIMIZERS = ("Muon, no decay", "Muon, spectral decay", "NuMuon piecewise .25, spectral decay")
-# The sweep's best for many bits, and for few.
-RATES = (0.02, 0.04)
 _FEW_BITS_FROM = 192
 # Twice the recipe's, which packs nine times a run; a quarter of golf's default, for there are dozens of runs.
 _TUNE_TOKENS = 131_072
@@ -57,16 +54,15 @@ class Job:
 
     @property
     def key(self) -> str:
-        """Name of the result file."""
+        """What its line is found by."""
         return name_of(self.variant, f"width{self.width}", f"lr{self.rate}", f"seed{self.seed}")
 
 
-def jobs(out: Path) -> Iterator[Job]:
+def jobs(rows: list[Record]) -> Iterator[Job]:
     """One seed of everything first, then more seeds at each width's better rate, once that is known."""
     for width in WIDTHS:
         for rate in _rates(width):
             yield from (Job(variant, width, rate, SEEDS[0]) for variant in OPTIMIZERS)
-    rows = results(out)
     for seed in SEEDS[1:]:
         for width in WIDTHS:
             for variant in OPTIMIZERS:
@@ -82,7 +78,7 @@ def _rates(width: int) -> tuple[float, ...]:
     return RATES if width >= _FEW_BITS_FROM else RATES[:1]
 
 
-def run(job: Job) -> dict[str, Any]:
+def run(job: Job) -> Record:
     """Train, pack under the cap, measure; the row that is kept."""
     settings = VARIANTS[job.variant][0] | {
         "optimizer.lr": str(job.rate),
@@ -127,73 +123,11 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def report(out: Path) -> None:
-    """Packed loss by width and optimizer at the better of the rates: mean ± standard error over seeds."""
-    rows = results(out)
-    best: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for variant in OPTIMIZERS:
-        for width in WIDTHS:
-            by_rate = [
-                [r for r in rows if (r["variant"], r["width"], r["lr"]) == (variant, width, rate)] for rate in RATES
-            ]
-            best[variant, width] = min(
-                (found for found in by_rate if found),
-                key=lambda found: (-len(found), statistics.fmean(r["training_loss"] for r in found)),
-                default=[],
-            )
-    print(f"packed loss in nats per token under {CAP:,} bytes, tuned (float loss; bits a weight; lr)")
-    for width in WIDTHS:
-        for variant in OPTIMIZERS:
-            if found := best[variant, width]:
-                mean = {key: statistics.fmean(r[key] for r in found) for key in ("loss", "float_loss", "bits")}
-                where = f"{mean['float_loss']:.4f}; {mean['bits']:.2f}; {found[0]['lr']}; {len(found)} seeds"
-                size = f"width {width:4} {found[0]['parameters']:>10,}"
-                print(f"  {size}  {variant:38} {mean['loss']:.4f} ± {_error(found)}  ({where})")
-    _compare(best)
-    _plot(best, out.with_suffix(".png"))
-
-
-def _error(found: list[dict[str, Any]]) -> str:
-    losses = [row["loss"] for row in found]
-    return f"{statistics.stdev(losses) / math.sqrt(len(losses)):.4f}" if len(losses) > 1 else "-"
-
-
-def _compare(best: dict[tuple[str, int], list[dict[str, Any]]]) -> None:
-    """Each optimizer's best width against that of the first."""
-    tops = {
-        variant: min(
-            (best[variant, width] for width in WIDTHS if best[variant, width]),
-            key=lambda found: statistics.fmean(r["loss"] for r in found),
-            default=[],
-        )
-        for variant in OPTIMIZERS
-    }
-    rival = [row["loss"] for row in tops[OPTIMIZERS[0]]]
-    for variant, found in tops.items():
-        if found:
-            losses = [row["loss"] for row in found]
-            p = f", p {welch(losses, rival):.4f}" if min(len(losses), len(rival)) > 1 and losses != rival else ""
-            print(f"best width of {variant}: {found[0]['width']}, {statistics.fmean(losses):.4f}{p}")
-
-
-def _plot(best: dict[tuple[str, int], list[dict[str, Any]]], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, panel = plt.subplots(figsize=(7, 4.5))
-    for index, variant in enumerate(OPTIMIZERS):
-        rows = [found for width in WIDTHS if (found := best[variant, width])]
-        sizes = [found[0]["parameters"] for found in rows]
-        for key, style in (("loss", "o-"), ("float_loss", ":")):
-            means = [statistics.fmean(r[key] for r in found) for found in rows]
-            panel.plot(sizes, means, style, color=f"C{index}", markersize=3, label=variant if key == "loss" else None)
-    panel.set(xlabel="parameters", ylabel=f"nats per token in {CAP:,} bytes (dotted: float)", xscale="log")
-    panel.grid(alpha=0.3)
-    panel.legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    """Print the table and draw the picture."""
+    rows = read(out)
+    print("\n".join(tables(rows)))
+    plot(rows, out.with_suffix(".png"))
 
 
 if __name__ == "__main__":
-    main(__doc__, jobs, run, report)
+    main(__doc__, RESULTS, jobs, run, report)

@@ -131,7 +131,7 @@ def _advise(tokens: Tokens, count: int) -> None:
     """Windows lie anywhere: the system shall not read ahead what nobody asks for, 8 MB for each on the machine at hand.
 
     A step of the contest's 512 windows from 80 shards that were not in memory took 14 s without this advice, and
-    .3 s with it (benchmarks/open_shards.py).
+    .3 s with it (experiments/open_shards).
     """
     mapped = getattr(tokens, "_mmap", None)  # tokens in memory have none
     if mapped is not None and hasattr(mmap, "MADV_RANDOM"):

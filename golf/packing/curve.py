@@ -12,11 +12,9 @@ from golf.compress.matrix_sections import TABLES
 from golf.evaluation.loss import Score
 from golf.packing.inputs import load_inputs
 from golf.packing.measure import score, score_as_written
-from golf.packing.pack import best_pack, calibrated, model_encoder
+from golf.packing.pack import Packing
 from golf.packing.results import Curve, CurvePoint
 from golf.packing.search import Candidate, smallest_size
-from golf.packing.time_budget import TimeBudget
-from golf.packing.timing import text_windows
 from golf.run.folder import Run
 from golf.runtime.clock import Stages
 from golf.runtime.interrupt import StopFlag
@@ -46,15 +44,14 @@ def curve(
     stages, observer = Stages(), observer.stopping(stop, _STOPPED)
     inputs = load_inputs(run, cache=cache, device=device, observer=observer, settings=settings)
     inputs = inputs.with_budget(code_bytes=code_bytes)
-    windows, time_budget = text_windows(inputs, observer), TimeBudget()
-    matrices = calibrated(inputs, windows, time_budget, observer)
+    packing = Packing.of(inputs.with_clock_off(), observer)
     float_score = score(inputs, inputs.model, observer)
-    encoder = model_encoder(inputs, matrices, float_score, observer)
+    encoder = packing.encoder(packing.calibrated(), float_score)
     stages.done("prepare")
 
     def point(byte_budget: int) -> CurvePoint:
-        choice = best_pack(inputs, encoder, windows, time_budget, observer, byte_budget=byte_budget)
-        return _point(choice.kept, score_as_written(inputs, choice.kept.solution.packed, run.artifact, observer))
+        kept = packing.best(encoder, byte_budget).kept
+        return _point(kept, score_as_written(inputs, kept.solution.packed, run.artifact, observer))
 
     found = [point(1 << 50)]
     smallest = smallest_size(encoder)

@@ -38,6 +38,11 @@ class PackInputs:
         named = [f"budget.{key}={value}" for key, value in values.items() if value is not None]
         return replace(self, recipe=change_recipe(self.recipe, named, sections=("budget",), source="golf pack"))
 
+    def with_clock_off(self) -> PackInputs:
+        """The same inputs where no clock counts what a pack reads."""
+        budget = self.recipe.budget.model_copy(update={"clock": "training"})
+        return replace(self, recipe=self.recipe.model_copy(update={"budget": budget}))
+
 
 def load_inputs(
     run: Run, *, cache: Path, device: torch.device, observer: Observer, settings: Iterable[str] = ()

@@ -3,7 +3,7 @@
 With `most` = ½ log₂(400 · tokens of fine-tuning / weights) bits a weight:
 
     bits a weight           the text still teaches    else                   without fine-tuning
-    below most - 1.5        fine-tuned                fine-tuned             plain, trellis
+    below most - 1.5        fine-tuned                fine-tuned             trellis, plain
     most - 1.5 to most      fine-tuned                fine-tuned, trellis    from 2 bits on:
     above most              fine-tuned                as without             trellis, trellis with low-rank factors
 
@@ -105,7 +105,8 @@ def methods(section: Pack, case: Case) -> Methods:
         skipped[factors] = "they never won at so few bits"
     if section.low_rank != "auto":
         skipped[factors] = f'pack.low_rank = "{section.low_rank}"'
-    rounded = [plain if tuned in skipped else tuned, trellis, factors]  # what is fine-tuned is rounded first
+    # what is fine-tuned is rounded first
+    rounded = [trellis, plain, factors] if tuned in skipped else [tuned, trellis, factors]
     named = [each for each in rounded if section.quantizer in ("auto", each.quantizer)]
     skipped |= {each: f'pack.quantizer = "{section.quantizer}"' for each in rounded if each not in named}
     tried = tuple(each for each in named if each not in skipped) or (named[0],)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -55,87 +56,94 @@ def pack(
     inputs = load_inputs(run, cache=cache, device=device, observer=observer, settings=settings)
     inputs = inputs.with_budget(cap=cap)
     inputs = inputs.with_budget(code_bytes=code_bytes(inputs.recipe) if callable(code_bytes) else code_bytes)
-    windows = text_windows(inputs, observer)
-    time_budget = time_budget_of(inputs, windows)
+    packing = Packing.of(inputs, observer)
     stages.done("load")
-    matrices = calibrated(inputs, windows, time_budget, observer)
+    matrices = packing.calibrated()
     stages.done("calibrate")
     float_score = score(inputs, inputs.model, observer)
     stages.done("measure float")
-    encoder = model_encoder(inputs, matrices, float_score, observer)
     budget = inputs.recipe.budget
     byte_budget = budget.cap - budget.code_bytes - CLAIM_SLACKS[0]
-    choice = best_pack(inputs, encoder, windows, time_budget, observer, byte_budget=byte_budget)
+    choice = packing.best(packing.encoder(matrices, float_score), byte_budget)
     stages.done("solve and tune")
     kept = choice.kept
     solution, found = publish(inputs, kept.encoder, kept.solution, float_score, out, observer)
     stages.done("measure packed")
     factors = factor_entries(kept.encoder, solution)
     stages.done("weigh factors")
-    clock = clock_ledger(inputs, time_budget, stages.seconds, observer)
+    clock = clock_ledger(inputs, packing.time_budget, stages.seconds, observer)
     written = Written(out, solution, found, float_score)
     return pack_result(inputs, choice, written, factors=factors, clock=clock, seconds=stages.seconds)
 
 
-def calibrated(inputs: PackInputs, windows: TextWindows, time_budget: TimeBudget, observer: Observer) -> list[Prepared]:
-    """Every matrix scaled by its steps, from as many tokens of calibration as the recipe says and the clock allows."""
-    section = inputs.recipe.pack
-    tokens = calibration_tokens(inputs, windows, time_budget)
-    _note_cut(inputs, time_budget, observer, "calibration_tokens", section.calibration_tokens, tokens)
-    return calibrate(
-        inputs.model, section, windows, time_budget, tokens=tokens, factors=section.low_rank != "off", observer=observer
-    )
+@dataclass(frozen=True)
+class Packing:
+    """A pack that goes on: its inputs, its text, the time it may read that, and who watches."""
 
+    inputs: PackInputs
+    windows: TextWindows
+    time_budget: TimeBudget
+    observer: Observer
 
-def model_encoder(inputs: PackInputs, matrices: list[Prepared], float_score: Score, observer: Observer) -> ModelEncoder:
-    """The encoder of calibrated matrices, with the float model's score in the claim's place."""
-    budget, section = inputs.recipe.budget, inputs.recipe.pack
-    return ModelEncoder(
-        recipe=inputs.recipe,
-        model=inputs.model,
-        tokenizer=inputs.data.tokenizer,
-        prepared=matrices,
-        budget=BudgetEntry(cap=budget.cap, code_bytes=budget.code_bytes),
-        claim=claim_of(inputs, float_score, float_score),
-        low_rank=section.low_rank,
-        observer=observer,
-    )
+    @classmethod
+    def of(cls, inputs: PackInputs, observer: Observer) -> Packing:
+        """Begin; raises UsageError where the training left no time."""
+        windows = text_windows(inputs, observer)
+        return cls(inputs, windows, time_budget_of(inputs, windows), observer)
 
-
-def best_pack(
-    inputs: PackInputs,
-    encoder: ModelEncoder,
-    windows: TextWindows,
-    time_budget: TimeBudget,
-    observer: Observer,
-    *,
-    byte_budget: int,
-) -> Choice:
-    """The best of the methods worth trying at `byte_budget` bytes; raises CapError where none fits."""
-    section, case = inputs.recipe.pack, case_of(inputs, byte_budget)
-    plan = affordable_methods(section, case, inputs, windows, time_budget, encoder.prepared)
-    _note_cut(inputs, time_budget, observer, "tune_tokens", case.tokens, plan.tokens)
-
-    def gap(used: ModelEncoder, encoded: EncodedModel) -> float:
-        with time_budget.using("looks"):
-            return held_out_gap(inputs.model, used.decoded(encoded), windows)
-
-    search = Search(
-        byte_budget=byte_budget,
-        target_gap=section.target_gap,
-        gap=gap,
-        fine_tune=fine_tuner(inputs, plan, windows, time_budget, observer),
-        refine=not time_budget.limited,
-    )
-    return search.best(encoder, plan)
-
-
-def _note_cut(
-    inputs: PackInputs, time_budget: TimeBudget, observer: Observer, key: str, wanted: int, tokens: int
-) -> None:
-    """Say so where the clock allows fewer tokens than the recipe wants."""
-    if tokens < wanted:
-        observer.note(
-            f"pack.{key} = {wanted:,} is cut to {tokens:,}: the training left {time_budget.left:.1f} s of "
-            f"train.max_seconds = {inputs.recipe.train.max_seconds:g} for what still reads its text"
+    def calibrated(self) -> list[Prepared]:
+        """Every matrix scaled by its steps, from as many tokens as the recipe says and the clock allows."""
+        section = self.inputs.recipe.pack
+        tokens = calibration_tokens(self.inputs, self.windows, self.time_budget)
+        self._note_cut("calibration_tokens", section.calibration_tokens, tokens)
+        return calibrate(
+            self.inputs.model,
+            section,
+            self.windows,
+            self.time_budget,
+            tokens=tokens,
+            factors=section.low_rank != "off",
+            observer=self.observer,
         )
+
+    def encoder(self, matrices: list[Prepared], float_score: Score) -> ModelEncoder:
+        """The encoder of calibrated matrices, with the float model's score in the claim's place."""
+        recipe = self.inputs.recipe
+        return ModelEncoder(
+            recipe=recipe,
+            model=self.inputs.model,
+            tokenizer=self.inputs.data.tokenizer,
+            prepared=matrices,
+            budget=BudgetEntry(cap=recipe.budget.cap, code_bytes=recipe.budget.code_bytes),
+            claim=claim_of(self.inputs, float_score, float_score),
+            low_rank=recipe.pack.low_rank,
+            observer=self.observer,
+        )
+
+    def best(self, encoder: ModelEncoder, byte_budget: int) -> Choice:
+        """The best of the methods worth trying at `byte_budget` bytes; raises CapError where none fits."""
+        inputs, windows = self.inputs, self.windows
+        section, case = inputs.recipe.pack, case_of(inputs, byte_budget)
+        plan = affordable_methods(section, case, inputs, windows, self.time_budget, encoder.prepared)
+        self._note_cut("tune_tokens", case.tokens, plan.tokens)
+        search = Search(
+            byte_budget=byte_budget,
+            target_gap=section.target_gap,
+            gap=self.gap,
+            fine_tune=fine_tuner(inputs, plan, windows, self.time_budget, self.observer),
+            refine=not self.time_budget.limited,
+        )
+        return search.best(encoder, plan)
+
+    def gap(self, encoder: ModelEncoder, encoded: EncodedModel) -> float:
+        """Loss over the float model's, nats per token, on training text held out from fine-tuning."""
+        with self.time_budget.using("looks"):
+            return held_out_gap(self.inputs.model, encoder.decoded(encoded), self.windows)
+
+    def _note_cut(self, key: str, wanted: int, tokens: int) -> None:
+        """Say so where the clock allows fewer tokens than the recipe wants."""
+        if tokens < wanted:
+            self.observer.note(
+                f"pack.{key} = {wanted:,} is cut to {tokens:,}: the training left {self.time_budget.left:.1f} s of "
+                f"train.max_seconds = {self.inputs.recipe.train.max_seconds:g} for what still reads its text"
+            )

@@ -98,13 +98,10 @@ def measurements(tried: tuple[Method, ...]) -> int:
 
 
 def _shortened(plan: Methods, *, most: int) -> Methods:
-    """`plan` without the last methods, until at most `most` measurements are left, or one method.
-
-    Of two ways to round of which one alone can be measured, it is the trellis, which is last.
-    """
+    """`plan` without the last methods, until at most `most` measurements are left, or one method."""
     kept = plan.tried
     while len(kept) > 1 and measurements(kept) > most:
-        kept = kept[:-1] if any(each.fine_tune for each in kept) else kept[-1:]
+        kept = kept[:-1]
     left_out = {each.name: "the clock leaves no time to measure it" for each in plan.tried if each not in kept}
     return replace(plan, tried=kept, skipped=plan.skipped | left_out)
 

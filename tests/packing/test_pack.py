@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from cli import golf, golf_json, golf_process
-from sources import opened
+from sources import encoder_of, opened
 
 from golf.compress.trellis import STATES
 
@@ -39,7 +39,7 @@ def test_random_caps_are_met_within_a_twentieth_of_a_percent(trained, curve, qua
     rng = np.random.default_rng(0)
     low, high = curve["smallest"] + 64, curve["points"][-1]["size"]
     pack = opened(trained, "pack.tune_tokens=0", "pack.low_rank=off", f"pack.quantizer={quantizer}")
-    encoder = pack.encoder()
+    encoder = encoder_of(pack)
     for byte_budget in np.exp(rng.uniform(np.log(low), np.log(high), caps)).astype(int).tolist():
         left = byte_budget - pack.best(encoder, byte_budget).kept.solution.size
         assert 0 <= left <= max(0.0005 * byte_budget, 40)
@@ -49,7 +49,7 @@ def test_every_candidate_fills_the_budget_and_the_lowest_loss_is_kept(trained):
     """Plain rounding, the same fine-tuned, and a trellis: half a bit below the rate where fine-tuning stops gaining."""
     settings = ("pack.low_rank=off", "pack.quantizer=auto", "pack.tune_batch_tokens=512", "pack.tune_text=0")
     pack = opened(trained, *settings, "pack.tune_tokens=2048")
-    encoder = pack.encoder()
+    encoder = encoder_of(pack)
     most = 0.5 * math.log2(400 * 2048 / encoder.weights)
     byte_budget = round((most - 0.5) * encoder.weights / 8)
     found = pack.best(encoder, byte_budget)
@@ -67,17 +67,17 @@ def test_where_the_text_still_teaches_a_roomy_pack_is_tuned_too(trained):
     """Or more bytes would make a worse model."""
     tuning = ("pack.tune_tokens=32768", "pack.tune_batch_tokens=512")
     pack = opened(trained, *tuning)
-    found = pack.best(pack.encoder(), 1_000_000).kept
+    found = pack.best(encoder_of(pack), 1_000_000).kept
     assert not found.solution.binding
     assert found.method.fine_tune and found.gap < 0
     untaught = opened(trained, *tuning, "pack.tune_text=0")
-    assert untaught.best(untaught.encoder(), 1_000_000).rounded_gap is None
+    assert untaught.best(encoder_of(untaught), 1_000_000).rounded_gap is None
 
 
 def test_fine_tuning_leaves_the_float_model_alone(trained):
     pack = opened(trained, "pack.tune_tokens=8192", "pack.tune_batch_tokens=512")
     before = {name: p.detach().clone() for name, p in pack.inputs.model.named_parameters()}
-    pack.best(pack.encoder(), 6_500)
+    pack.best(encoder_of(pack), 6_500)
     assert all(torch.equal(p, before[name]) for name, p in pack.inputs.model.named_parameters())
 
 

@@ -92,10 +92,10 @@ class Histogram:
 
     def ideal_bits(self) -> float:
         """The conditional entropy of all symbols in bits, low parts included: what a perfect coder would need."""
-        totals = np.maximum(self.counts.sum(1, keepdims=True), 1)
-        share = np.where(self.counts > 0, self.counts / totals, 1.0)
-        low = (totals[:, 0] * (self.counts.sum(1) > 0) * _SHIFTS).sum()
-        return float(low - (self.counts * np.log2(share)).sum())
+        totals, held = self.counts.sum(1), self.counts[self.counts > 0]
+        present = totals[totals > 0]
+        high = (present * np.log2(present)).sum() - (held * np.log2(held)).sum()
+        return float((totals * _SHIFTS).sum() + high)
 
 
 def fits(symbols: Symbols, classes: Classes) -> bool:

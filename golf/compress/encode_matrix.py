@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -32,8 +33,24 @@ from golf.compress.low_rank import (
 from golf.compress.quantize import Steps, from_codes, relative_steps
 from golf.compress.rate_search import least_scale
 
-# Fractional parts of its multiples fill [0, 1) as evenly as any (Weyl's sequence of the golden ratio).
-_GOLDEN = (math.sqrt(5) - 1) / 2
+# Variance of what rounding adds, uniform within one step.
+ROUNDING = 1 / 12
+# Ratios of steps that count: at the one every symbol is zero, at the other targets have grown as far as they can, and
+# float32 still holds what multiplies them.
+_LEAST_RATIO, _MOST_RATIO = 0.05, 1e15
+
+Array = TypeVar("Array", Weights, Tensor)
+
+
+def shrinkage(variances: Array, ratio: float) -> Array:
+    """What multiplies targets when bits get as dear as at `ratio` times the global step c, while the step stays.
+
+    Symbols s of `variances` (M, N), in squared steps and at least ROUNDING, cost s² / (2 v ln 2) bits. A bit costs
+    ln 2 c² / 12 (`rate_search.bit_price`), an error of e steps c² e² / 2. So from a target u, which c itself rounds to
+    the nearest s,  c² (u - s)² / 2 + Δλ s² / (2 v ln 2)  is least at the s nearest to u / (1 + (ratio² - 1) / 12 v).
+    """
+    squared = max(_LEAST_RATIO, min(ratio, _MOST_RATIO)) ** 2
+    return variances / (variances + ROUNDING * (squared - 1))
 
 
 @dataclass(frozen=True)
@@ -45,21 +62,18 @@ class Tuned:
     """
 
     targets: Weights
+    variances: Weights
+    """of the symbols, (M, N) in squared steps, what rounding adds included"""
     factors: Factors
     scale: float
 
     def at(self, scale: float) -> Weights:
         """Targets in units of the step, larger where `scale` is finer, so that more of them round away from zero.
 
-        Each grows at a speed of its own: where many lie at a boundary, they cross it one after another.
+        Where a symbol saves most bits for its error, it changes first.
         """
         units = self.targets / np.float32(self.scale)
-        if scale == self.scale:
-            return units
-        turns = np.arange(units.size, dtype=np.float64) * _GOLDEN
-        speeds = 0.5 + (turns - np.floor(turns)).astype(np.float32).reshape(units.shape)
-        grown: Weights = units * np.exp(np.float32(math.log(self.scale / scale)) * speeds)
-        return grown
+        return units if scale == self.scale else units * shrinkage(self.variances, scale / self.scale)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from golf.packing.time_budget import TimeBudget
 from golf.runtime.observer import Observer
 
 # Fine-tuning aims so far below the budget, as a share of it: half of what a fine-tuned pack may leave.
-_AIM_BELOW = 2.5e-4
+AIM_BELOW = 2.5e-4
 
 
 def fine_tuner(
@@ -38,7 +38,7 @@ def fine_tuner(
 
         def spare(tuning: Tuning) -> int:
             with time_budget.paused():
-                return round((1 - _AIM_BELOW) * byte_budget) - as_tuned(tuning).build(scale)[0]
+                return round((1 - AIM_BELOW) * byte_budget) - as_tuned(tuning).build(scale)[0]
 
         def step(share: float) -> None:
             observer.check()

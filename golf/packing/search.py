@@ -118,11 +118,15 @@ def solve_near(encoder: ModelEncoder, byte_budget: int, scale: float) -> Solutio
 
     A fine-tuned pack that fits and leaves little over stays as it is: at other steps its targets round otherwise.
     """
-    if encoder.fine_tuned:
-        size, encoded = encoder.build(scale)
-        if 0 <= byte_budget - size <= _LEFT_OVER * byte_budget:
-            return Solution(scale, size, encoded, 1, binding=True)
-    return _solve(encoder, byte_budget, finest=scale / 4, start=scale)
+    if not encoder.fine_tuned:
+        return _solve(encoder, byte_budget, finest=scale / 4, start=scale)
+    size, encoded = encoder.build(scale)
+    as_tuned, left = Solution(scale, size, encoded, 1, binding=True), byte_budget - size
+    if 0 <= left <= _LEFT_OVER * byte_budget or is_full(size, byte_budget):
+        return as_tuned
+    found = _solve(encoder, byte_budget, finest=scale / 4, start=scale)
+    # sizes of small files jump, and a search may end below where it began
+    return as_tuned if found.size <= size <= byte_budget else found
 
 
 def smallest_size(encoder: ModelEncoder) -> int:

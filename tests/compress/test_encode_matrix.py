@@ -190,7 +190,7 @@ def test_a_tuned_matrix_is_rounded_from_its_targets_and_keeps_its_factors():
     (rounding,) = round_matrices([prepared], 0.05, low_rank="auto")
     factors, targets = rounding.factors, rounding.targets
     assert factors.rank
-    tuned = replace(prepared, tuned=Tuned(targets * np.float32(0.05), factors, 0.05))
+    tuned = replace(prepared, tuned=Tuned(targets * np.float32(0.05), np.ones_like(targets), factors, 0.05))
     assert np.allclose(
         decode_matrix(code_matrix(tuned, 0.05, low_rank="auto")),
         decode_matrix(code_matrix(prepared, 0.05, low_rank="auto")),

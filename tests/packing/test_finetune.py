@@ -1,133 +1,176 @@
-"""Tuning: the price that holds its bits, the room it fills, and what another step does to it."""
+"""Tuning: the price and the projection that hold its bits, the budget it fills, and what another step does to it."""
 
+import math
 import statistics
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from sources import draft_of, source_of
+import torch
+from sources import encoder_of, having, opened, validation
 
-from golf.compress.encode_matrix import Tuned, code_matrices
+from golf.compress.encode_matrix import ROUNDING, Tuned, shrinkage
 from golf.compress.low_rank import no_factors
-from golf.compress.rate_distortion import ideal_bits
-from golf.compress.rate_search import ENDLESS
-from golf.packing.finetune import _LEAST, _START, _Rate, tune
-from golf.packing.inputs import TUNING
-from golf.packing.search import _tuned
-from golf.packing.timing import text_share
+from golf.compress.rate_search import ENDLESS, Solution, bit_price
+from golf.packing.finetune import _EXACT, _LEAST, _START, _Rate, falling_root, tune
+from golf.packing.finetune_to_budget import AIM_BELOW, fine_tuner
+from golf.packing.methods import Method, Methods
+from golf.packing.search import Candidate
 from golf.runtime.observer import Observer
 
+TUNED = Method("uniform", "off", fine_tune=True)
 
-@pytest.mark.usefixtures("in_the_workspace")
-def test_tuning_holds_the_bits_of_rounding(trained):
-    source = source_of(trained, "pack.quantizer=uniform", "pack.low_rank=off")
-    draft, scale = draft_of(source), 0.001
-    batches = list(source.windows(65_536, batch_tokens=512, purpose=TUNING))
-    tuning = tune(source.model, draft.prepared, batches, count=len(batches), scale=scale, low_rank="off")
-    before, after = (
-        ideal_bits(code_matrices(prepared, scale, low_rank="off")) for prepared in (draft.prepared, tuning.prepared)
+
+def fine_tuned(packing, encoder, scale, tokens, byte_budget):
+    """The encoder that the search would go on with."""
+    plan = Methods((TUNED,), {}, tokens, packing.inputs.recipe.pack.tune_text)
+    size, encoded = encoder.build(scale)
+    candidate = Candidate(TUNED, encoder, Solution(scale, size, encoded, 1, binding=True), 0.0, 0.0)
+    return fine_tuner(packing.inputs, plan, packing.windows, packing.time_budget, packing.observer)(
+        candidate, byte_budget
     )
-    assert after == pytest.approx(before, rel=0.02)
-    assert statistics.fmean(tuning.divergences[-8:]) < statistics.fmean(tuning.divergences[:8])
 
 
 @pytest.mark.usefixtures("in_the_workspace")
-def test_a_share_of_the_texts_own_loss_teaches_what_the_float_model_does_not_know(trained):
+def test_tuning_brings_the_packed_model_nearer_to_the_float_model(trained):
+    packing = opened(trained, "pack.low_rank=off")
+    encoder, scale = encoder_of(packing), 0.001
+    batches = list(packing.windows.fine_tuning(8192, batch_tokens=512))
+    tuning = tune(packing.inputs.model, encoder.prepared, batches, count=len(batches), scale=scale, low_rank="off")
+    assert statistics.fmean(tuning.divergences[-4:]) < statistics.fmean(tuning.divergences[:4])
+
+
+@pytest.mark.usefixtures("in_the_workspace")
+def test_the_texts_own_loss_teaches_what_the_float_model_does_not_know(trained):
     """A model of 12 steps has much to learn: with the text it gets better than itself, without it does not."""
-    source = source_of(trained, "pack.quantizer=uniform", "pack.low_rank=off", "pack.tune_batch_tokens=512")
-    draft, scale = draft_of(source), 0.001
+    packing = opened(trained, "pack.low_rank=off", "pack.tune_batch_tokens=512")
+    encoder, scale = encoder_of(packing), 0.001
     losses = {}
-    for share in (0.0, 0.5, 1.0):
-        batches = source.windows(65_536, batch_tokens=512, purpose=TUNING)
-        tuning = tune(source.model, draft.prepared, batches, count=128, scale=scale, low_rank="off", text_share=share)
-        tuned = replace(draft, prepared=tuning.prepared, small=tuning.small)
-        losses[share] = source.score(tuned.decoded(tuned.build(scale)[1])).loss
-    assert losses[1.0] < losses[0.5] < source.score(source.model).loss - 0.01
-    assert losses[0.5] < losses[0.0] - 0.01
+    for share in (0.0, 1.0):
+        batches = packing.windows.fine_tuning(8192, batch_tokens=512)
+        tuning = tune(
+            packing.inputs.model, encoder.prepared, batches, count=16, scale=scale, low_rank="off", text_share=share
+        )
+        tuned = replace(encoder, prepared=tuning.prepared, small=tuning.small)
+        losses[share] = validation(packing, tuned.decoded(tuned.build(scale)[1])).loss
+    assert losses[1.0] < validation(packing, packing.inputs.model).loss - 0.01
+    assert losses[1.0] < losses[0.0] - 0.01
 
 
 @pytest.mark.usefixtures("in_the_workspace")
-def test_text_that_was_read_too_often_teaches_nothing_more(trained):
+def test_text_that_was_read_too_often_teaches_nothing_more_and_that_is_said(trained):
     notes = []
-    source = source_of(trained, "pack.quantizer=uniform", "pack.low_rank=off", "pack.tune_batch_tokens=512")
-    source = replace(source, observer=Observer(note=notes.append))
-    whole = len(source.data.train)
-    assert text_share(replace(source, seen=3 * whole), whole) == 0.5
-    worn = replace(source, seen=4 * whole)
-    assert text_share(worn, 64) == 0.0
-    draft = draft_of(source)
-    _tuned(draft, source, 0.001, 512, 10_000)
-    assert notes == []
-    _tuned(draft, worn, 0.001, 512, 10_000)
+    packing = opened(trained, "pack.low_rank=off", observer=Observer(note=notes.append))
+    whole = len(packing.inputs.data.train)
+    worn = having(packing, tokens_trained=4 * whole)
+    for each, share in ((packing, 0.5), (worn, 0.0)):
+        fine_tuner(each.inputs, Methods((TUNED,), {}, 512, share), each.windows, each.time_budget, each.observer)
+    assert len(notes) == 1
     assert f"the {whole:,} tokens of training text are read 4." in notes[0]
 
 
-class _Symbols:
-    """Stands for the matrices of a tuning: so many zeros and ones."""
+class _Targets:
+    """Stands for the matrices of a tuning: normal targets of one variance."""
 
-    def __init__(self, ones):
-        self.ones = ones
+    def __init__(self, deviation=1.0):
+        self.targets = np.random.default_rng(0).normal(scale=deviation, size=4096)
+        self.variances = np.full(4096, deviation**2 + ROUNDING)
 
-    def count(self, histogram):
-        symbols = np.zeros(4096, dtype=np.int32)
-        symbols[: self.ones] = 1
+    def project(self, ratio):
+        self.targets = self.targets * shrinkage(self.variances, ratio)
+
+    def count(self, histogram, ratio=1.0):
+        symbols = np.rint(self.targets * shrinkage(self.variances, ratio)).astype(np.int32)
         histogram.add(symbols, np.zeros(4096, dtype=np.int64))
 
 
 def test_the_price_of_a_bit_rises_with_bits_over_what_is_wanted_and_falls_below_it():
-    matrix = _Symbols(512)
+    matrix = _Targets()
     rate = _Rate([matrix], 1.0)
-    rate.control()
+    rate.control(hold=False)
     settled = rate.price
     assert settled == _START
-    matrix.ones = 520
-    rate.control()
+    matrix.project(0.99)
+    rate.control(hold=False)
     dearer = rate.price
     assert dearer > settled
-    rate.control()  # bits that stay over cost more and more
+    rate.control(hold=False)  # bits that stay over cost more and more
     assert rate.price > dearer
-    matrix.ones = 500
-    rate.control()
+    matrix.project(1.1)
+    rate.control(hold=False)
     assert _LEAST <= rate.price < settled
 
 
 @pytest.mark.parametrize("spare", [-40, 40])
 def test_bytes_that_are_left_or_lacking_move_what_is_wanted(spare):
-    rate = _Rate([_Symbols(512)], 1.0)
+    rate = _Rate([_Targets()], 1.0)
+    before = rate.bits()
     rate.weighed(spare)
-    rate.control()
+    assert rate.wanted == pytest.approx(before + 8 * spare)
+    rate.control(hold=False)
     assert (rate.price < _START) == (spare > 0)
-    wanted = _Rate([_Symbols(512)], 1.0)._bits() + 8 * spare
-    assert rate._wanted == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99, 1.0, 1.01, 1.1])
+def test_projection_holds_the_bits_from_either_side(share):
+    rate = _Rate([_Targets(), _Targets(0.4)], 1.0)
+    wanted = share * rate.bits()
+    rate.project(wanted)
+    one = math.log2(4096)  # what the rarest symbol costs, where bits jump over what is wanted
+    assert rate.bits() == pytest.approx(wanted, abs=_EXACT * wanted + one)
+
+
+def test_projection_onto_no_bits_leaves_zeros_and_onto_endless_ones_something_finite():
+    matrix = _Targets()
+    rate = _Rate([matrix], 1.0)
+    rate.project(1e9)
+    assert np.isfinite(matrix.targets).all()
+    rate.project(-1.0)
+    assert not np.rint(matrix.targets).any()
+
+
+def test_a_root_is_found_from_either_side_and_at_a_jump():
+    for at in (-3.0, -0.01, 0.0, 0.02, 5.0):
+        found = falling_root(lambda x, at=at: math.exp(at) - math.exp(x), step=1e-3, error=1e-6)
+        assert math.exp(found) == pytest.approx(math.exp(at), abs=1e-4)
+    assert falling_root(lambda x: 1.0 if x < 0.3 else -2.0, step=1e-3, error=0.0) < 0.3  # the nearer side
+    assert math.isfinite(falling_root(lambda x: 1.0, step=1e-3, error=0.0))
 
 
 @pytest.mark.usefixtures("in_the_workspace")
-@pytest.mark.parametrize(("text", "error"), [(0.0, 0.01), (0.5, 0.03)])
-def test_tuning_fills_its_room(trained, text, error):
-    """At its own step, before any fine adjustment; rounding at that step overruns it.
+@pytest.mark.parametrize("text", [0.0, 0.5])
+def test_tuning_fills_its_budget(trained, text):
+    """At its own step, before anything is solved again, from either side, whatever the batches taught."""
+    packing = opened(trained, "pack.low_rank=off", "pack.tune_batch_tokens=256", f"pack.tune_text={text}")
+    encoder, scale = encoder_of(packing), 0.002
+    size = encoder.build(scale)[0]
+    for share in (0.95, 1.02):
+        byte_budget = round(share * size)
+        tuned = fine_tuned(packing, encoder, scale, 2048, byte_budget)
+        assert tuned.build(scale)[0] == pytest.approx((1 - AIM_BELOW) * byte_budget, rel=0.005)
 
-    A model of 12 steps learns so much from the text that its bits are harder to hold.
-    """
-    changed = ("pack.quantizer=uniform", "pack.low_rank=off", "pack.tune_batch_tokens=256", f"pack.tune_text={text}")
-    source = source_of(trained, *changed)
-    draft, scale = draft_of(source), 0.002
-    size = draft.build(scale)[0]
-    for share in (0.95, 0.97):
-        tuned = _tuned(draft, source, scale, 32_768, round(share * size))
-        assert tuned.build(scale)[0] == pytest.approx(share * size, rel=error)
+
+def test_another_step_is_another_price_of_bits_at_the_same_symbols():
+    """The slow twin: of all symbols the one whose error and bits, at the price of the other step, cost least."""
+    rng = np.random.default_rng(0)
+    targets = rng.normal(scale=2, size=(16, 24)).astype(np.float32)
+    variances = rng.uniform(0.5, 9, size=(16, 24)).astype(np.float32)
+    tuned = Tuned(targets * np.float32(0.5), variances, no_factors(16, 24), 0.5)
+    symbols = np.arange(-20, 21)[:, None, None]
+    for scale in (0.3, 0.45, 0.55, 1.5):
+        dearer = bit_price(scale) - bit_price(0.5)
+        costs = (0.5 * (targets - symbols)) ** 2 / 2 + dearer * symbols**2 / (2 * variances * math.log(2))
+        assert np.array_equal(np.rint(tuned.at(scale)), symbols[costs.argmin(0), 0, 0])
 
 
 def test_another_step_moves_where_tuned_targets_are_rounded_and_nothing_else():
     rng = np.random.default_rng(0)
     targets = rng.normal(size=(64, 96)).astype(np.float32)
-    tuned = Tuned(targets, no_factors(64, 96), 0.5)
+    variances = np.full((64, 96), 4 + ROUNDING, dtype=np.float32)
+    tuned = Tuned(targets, variances, no_factors(64, 96), 0.5)
     assert np.array_equal(tuned.at(0.5), targets / np.float32(0.5))
     finer, coarser = (np.abs(np.rint(tuned.at(scale))) for scale in (0.45, 0.55))
     assert (finer >= np.abs(np.rint(tuned.at(0.5)))).all()
     assert (coarser <= np.abs(np.rint(tuned.at(0.5)))).all()
     assert not np.rint(tuned.at(ENDLESS)).any()
-    pile = replace(tuned, targets=np.full((64, 96), 0.249995, dtype=np.float32))
-    shares = [np.rint(pile.at(0.5 / (1 + 1e-5 * step))).mean() for step in range(9)]
-    assert shares[0] == 0
-    assert any(0.2 < share < 0.8 for share in shares)  # a pile crosses its boundary piece by piece
-    assert shares[-1] == 1
+    assert torch.equal(shrinkage(torch.from_numpy(variances), 1.1), torch.from_numpy(shrinkage(variances, 1.1)))

@@ -2,8 +2,8 @@
 
     python tests/tier2/run.py [--quick] [--only NAME ...]
 
-Each check below says what it needs; where that is missing it is skipped, and the table says why. --quick runs those that
-take seconds and whose tools are here already. Exit code 1 where one fails.
+Each check below says what it needs; where that is missing it is skipped, and the table says why. --quick runs those
+that take seconds and whose tools are here already. Exit code 1 where one fails.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-class Skipped(Exception):  # noqa: N818
+class Skipped(Exception):
     """A check whose tools are missing."""
 
 

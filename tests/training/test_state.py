@@ -30,7 +30,7 @@ def test_the_average_follows_its_formula(workspace):
 def test_what_is_measured_and_packed_is_the_average(workspace):
     folder = workspace / "averaged-too"
     result = golf_json("train", "--set", "train.ema=0.9", "--out", folder, cwd=workspace)
-    plain = golf_json("train", "--out", workspace / "plain", cwd=workspace)
+    plain = golf_json("train", "--out", workspace / "not-averaged", cwd=workspace)
     assert result["val_loss"] != plain["val_loss"]
     packed = golf_json("pack", folder, cwd=workspace)
     assert packed["float_loss"] == pytest.approx(result["val_loss"], abs=1e-5)
@@ -99,8 +99,8 @@ def test_spectral_decay_takes_the_same_from_every_singular_value():
     optimizers = Optimizers(section, model)
     model["matrix"].weight.grad = torch.zeros(24, 16)
     optimizers.step()
-    # five quintics leave lengths within .12 of 1, and lr · spectral_decay = .2 of that comes off
-    assert torch.allclose(torch.linalg.svdvals(model["matrix"].weight.detach()).flip(0), values - 0.2, atol=0.024)
+    # five quintics leave lengths within .15 of 1, and lr · spectral_decay = .2 of that comes off
+    assert torch.allclose(torch.linalg.svdvals(model["matrix"].weight.detach()).flip(0), values - 0.2, atol=0.03)
 
 
 def test_the_down_projection_may_keep_more_directions():

@@ -1,0 +1,200 @@
+"""How near tuning after packing comes to its byte budget, on several seeds and instruction sets, and what it loses.
+
+    python -m benchmarks.tune_size --json FILE [--against EARLIER.json] [--seeds 5] [--aims 0.95 1.0] [--tiny-only]
+
+Packs the smoke recipe after its own 12 steps and after 100, tunes both for `aim` times the bytes that rounding takes
+at one global step, with tune_text 0 and .5, and compares the file at that step with its budget, before anything is
+solved again. The gap is the loss of the pack as it is then fitted into the budget, minus the float model's, in nats
+per token of validation text; its difference to that of an EARLIER run is paired by seeds. Kernels of other instruction
+sets train other models from the same seed: every set is a process of its own. One that this CPU lacks, or that is its
+own one again, is named and skipped. Ends with 1 where an error is over half a percent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from golf.compress.allocate import finest_scale
+from golf.draft import Draft
+from golf.fit import _tuned, refit
+from golf.interrupt import StopFlag
+from golf.observer import Observer
+from golf.pack import make_draft
+from golf.recipe import find_recipe, load_recipe
+from golf.runs import Run
+from golf.source import Source, load_source
+from golf.train import train
+from golf.workspace import find_workspace
+
+# The largest error, in percent of the budget.
+BAR = 0.5
+# The environment of each instruction set, and what torch then calls it; None: whatever it is.
+SETS: dict[str, tuple[dict[str, str], str | None]] = {
+    "default": ({"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}, "DEFAULT"),
+    "avx2": ({"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}, "AVX2"),
+    "own": ({}, None),
+}
+# Steps of training, and tokens of a batch and of all of tuning: 64 batches each.
+MODELS = {"12 steps": (12, 256, 16_384), "100 steps": (100, 512, 32_768)}
+TEXTS = (0.0, 0.5)
+# A step at which caps bind, by the gap in nats per token that it is predicted to cost (golf.pace tries the same).
+_GAP = 0.05
+
+Row = dict[str, Any]
+
+
+def capability() -> str:
+    """The instruction set that torch uses in this process."""
+    return torch.backends.cpu.get_cpu_capability()
+
+
+def rows(name: str, seed: int, aims: list[float]) -> Iterator[Row]:
+    """Every tuning of one trained model."""
+    steps, batch_tokens, tokens = MODELS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        source = trained_source(Path(folder), steps, batch_tokens, seed)
+        score = source.score(source.model)
+        draft = make_draft(source, source.prepared(), score)
+        scale = finest_scale(draft.weights, _GAP)
+        whole = draft.build(scale)[0]
+        for text in TEXTS:
+            for aim in aims:
+                room = round(aim * whole)
+                size, loss = tuned(draft, with_text(source, text), scale, tokens, room)
+                error = 100 * (size / room - 1)
+                yield {"model": name, "seed": seed, "text": text, "aim": aim, "error": error, "gap": loss - score.loss}
+
+
+def trained_source(folder: Path, steps: int, batch_tokens: int, seed: int) -> Source:
+    """A model of the smoke recipe after so many steps, ready to be packed."""
+    cache = find_workspace(Path.cwd()).data
+    changed = (f"train.steps={steps}", f"seed={seed}", f"train.eval_every={steps}", "verify.tokens=16384")
+    recipe = load_recipe(find_recipe("smoke"), list(changed))
+    train(recipe, Run(folder), cache=cache, device=torch.device("cpu"), stop=StopFlag())
+    return load_source(
+        Run(folder),
+        cache=cache,
+        device=torch.device("cpu"),
+        stop=StopFlag(),
+        observer=Observer(),
+        budget={},
+        settings=("pack.quantizer=uniform", "pack.low_rank=off", f"pack.tune_batch_tokens={batch_tokens}"),
+    )
+
+
+def with_text(source: Source, share: float) -> Source:
+    """`source` whose recipe tunes with that share of the text's own loss."""
+    pack = source.recipe.pack.model_copy(update={"tune_text": share})
+    return replace(source, recipe=source.recipe.model_copy(update={"pack": pack}))
+
+
+def tuned(draft: Draft, source: Source, scale: float, tokens: int, room: int) -> tuple[int, float]:
+    """Bytes of the file as it was tuned, and the loss of the one that is then fitted into `room` bytes."""
+    found = _tuned(draft, source, scale, tokens, room)
+    fitted = refit(found, room=room, scale=scale)
+    return found.build(scale)[0], source.score(found.decoded(fitted.packed)).loss
+
+
+def work(name: str, arguments: argparse.Namespace) -> list[Row] | str:
+    """The rows of one instruction set, from a process of its own; or why there are none."""
+    environment, wanted = SETS[name]
+    command = [sys.executable, "-m", "benchmarks.tune_size", "--work", "--seeds", str(arguments.seeds)]
+    command += ["--aims", *map(str, arguments.aims), *(["--tiny-only"] if arguments.tiny_only else [])]
+    known = [each for _, each in SETS.values() if each]
+    if wanted is None and capability() in known:
+        return f"this machine's own is {capability().lower()}"
+    # a set that a CPU lacks leaves torch with less
+    command += ["--capability", wanted] if wanted else []
+    done = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{name}: {done.stderr[-2000:]}")
+    found: list[Row] | str = json.loads(done.stdout.splitlines()[-1])
+    return found if isinstance(found, str) else [{"set": name, **row} for row in found]
+
+
+def table(found: list[Row], earlier: list[Row]) -> None:
+    """Errors and gaps by set, model, text and aim."""
+    before = {(*_key(row), row["seed"]): row["gap"] for row in earlier}
+    print("| set | model | text | aim | mean error % | largest % | gap | against earlier |")
+    print("|---|---|---|---|---|---|---|---|")
+    for key in dict.fromkeys(map(_key, found)):
+        own = [row for row in found if _key(row) == key]
+        errors = [row["error"] for row in own]
+        changes = [row["gap"] - before[known] for row in own if (known := (*_key(row), row["seed"])) in before]
+        cells = [*map(str, key), _mean(errors, 2), f"{max(map(abs, errors)):.2f}"]
+        print("| " + " | ".join([*cells, _mean([row["gap"] for row in own], 4), _mean(changes, 4)]) + " |")
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return row["set"], row["model"], row["text"], row["aim"]
+
+
+def _mean(values: list[float], digits: int) -> str:
+    """Mean ± standard error; empty without values."""
+    if len(values) < 2:
+        return f"{values[0]:+.{digits}f}" if values else ""
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    return f"{statistics.fmean(values):+.{digits}f} ± {error:.{digits}f}"
+
+
+def main() -> None:
+    """Run every instruction set, print one table, keep the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--against", type=Path, help="what an earlier run wrote")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--aims", type=float, nargs="+", default=[0.95, 1.0])
+    parser.add_argument("--tiny-only", action="store_true", help="leave out the model of 100 steps")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--capability", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.work:
+        print(json.dumps(_own_rows(arguments)))
+        return
+    if arguments.json is None:
+        parser.error("--json is missing")
+    found: list[Row] = []
+    with ThreadPoolExecutor(arguments.processes) as pool:
+        for name, result in zip(SETS, pool.map(lambda each: work(each, arguments), SETS), strict=True):
+            if isinstance(result, str):
+                print(f"{name}: skipped, {result}")
+            else:
+                found += result
+    table(found, json.loads(arguments.against.read_text())["rows"] if arguments.against else [])
+    document = {"date": date.today().isoformat(), "bar": BAR, "rows": found}
+    arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+    worst = max(abs(row["error"]) for row in found)
+    if worst > BAR:
+        raise SystemExit(f"the largest error is {worst:.2f} %, over {BAR} %")
+
+
+def _own_rows(arguments: argparse.Namespace) -> list[Row] | str:
+    """The rows of this process; what it lacks, where it does not run on the instruction set that was asked for."""
+    torch.set_num_threads(1)
+    if arguments.capability and capability() != arguments.capability:
+        return f"this CPU has no {arguments.capability.lower()}"
+    names = list(MODELS)[: 1 if arguments.tiny_only else None]
+    seeds = range(1, arguments.seeds + 1)
+    return [row for name in names for seed in seeds for row in rows(name, seed, arguments.aims)]
+
+
+if __name__ == "__main__":
+    main()

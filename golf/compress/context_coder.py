@@ -1,9 +1,9 @@
-"""Symbols coded under the spread that stored codes imply: one histogram a class, shared by the whole model.
+"""Symbols coded under the standard deviation that stored codes imply: one histogram a class, for the whole model.
 
-A weight's step and the spreads of its row and column are known before its symbol is read. So the symbol's standard
-deviation is known up to a constant, and its class is that deviation in half octaves. Codes of steps and spreads have
-classes of their own. Against one histogram a matrix this saves 10 to 15 % (docs/log.md), and small matrices pay for no
-table.
+A weight's step and the context scales of its row and column are known before its symbol is read. So the symbol's
+standard deviation is known up to a constant, and its class is that deviation in half octaves. Codes of steps and scales
+have classes of their own. Against one histogram a matrix this saves 7 to 13 % (docs/log.md), and small matrices pay for
+no table.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from golf.compress.context_scales import Spread
-from golf.compress.quantize import STEPS_PER_OCTAVE, Steps, Symbols
+from golf.compress.context_scales import ContextScales
+from golf.compress.quantize import STEPS_PER_OCTAVE, StepCodes, Symbols
 from golf.errors import DamagedFile
 
 # Class k < 56 holds symbols whose deviation is about 2^(k/2 - 4) steps; rows, columns and terms are codes of steps, the
-# next two of spreads. Of a trellis's symbols those on grid 1, where zero has closer neighbours, have their own classes.
+# next two of context scales. Of a trellis's symbols those on grid 1, where zero has closer neighbours, have their own.
 RESIDUALS = 56
-ROWS, COLUMNS, TERMS, ROW_SPREADS, COLUMN_SPREADS = range(RESIDUALS, RESIDUALS + 5)
+ROWS, COLUMNS, TERMS, ROW_SCALES, COLUMN_SCALES = range(RESIDUALS, RESIDUALS + 5)
 SECOND_GRID = 64
 CLASSES = SECOND_GRID + RESIDUALS
 # By the first version of the format that knows them.
 KNOWN = {
-    2: frozenset(range(ROW_SPREADS)),
-    4: frozenset(range(ROW_SPREADS)) | frozenset(range(SECOND_GRID, CLASSES)),
-    7: frozenset(range(COLUMN_SPREADS + 1)) | frozenset(range(SECOND_GRID, CLASSES)),
+    2: frozenset(range(ROW_SCALES)),
+    4: frozenset(range(ROW_SCALES)) | frozenset(range(SECOND_GRID, CLASSES)),
+    7: frozenset(range(COLUMN_SCALES + 1)) | frozenset(range(SECOND_GRID, CLASSES)),
 }
 _LOWEST_OCTAVE = -4
 _PER_OCTAVE = 2
@@ -52,9 +52,9 @@ _RECORD = struct.Struct("<BhH")
 Classes = NDArray[np.uint8]
 
 
-def residual_classes(steps: Steps, spread: Spread) -> Classes:
-    """Class of every residual symbol (M, N), given the matrix's steps and spreads."""
-    return classes_of(spread.levels(steps))
+def residual_classes(steps: StepCodes, scales: ContextScales) -> Classes:
+    """Class of every residual symbol (M, N), given the matrix's steps and context scales."""
+    return classes_of(scales.levels(steps))
 
 
 def classes_of(levels: NDArray[np.int16]) -> Classes:
@@ -68,9 +68,9 @@ def scale_classes(rows: int, columns: int, terms: int) -> Classes:
     return np.repeat(np.array([ROWS, COLUMNS, TERMS], dtype=np.uint8), [rows, columns, terms])
 
 
-def spread_classes(rows: int, columns: int) -> Classes:
-    """Classes of the codes of a matrix's spreads, in their order."""
-    return np.repeat(np.array([ROW_SPREADS, COLUMN_SPREADS], dtype=np.uint8), [rows, columns])
+def context_scale_classes(rows: int, columns: int) -> Classes:
+    """Classes of the codes of a matrix's context scales, in their order."""
+    return np.repeat(np.array([ROW_SCALES, COLUMN_SCALES], dtype=np.uint8), [rows, columns])
 
 
 class Histogram:

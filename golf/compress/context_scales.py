@@ -1,4 +1,4 @@
-"""How far the residual symbols of a matrix spread: one code for the whole, one for each row and column.
+"""The standard deviations of a matrix's residual symbols: one code for the whole, one for each row and column.
 
 A symbol at (i, j) has a standard deviation of about 2^((whole + rows_i + columns_j) / STEPS_PER_OCTAVE) of the tensor's
 own step, before the steps of its row and column are taken off. `golf.compress.context_coder` codes it under that.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from golf.compress.quantize import STEPS_PER_OCTAVE, Steps, Symbols, from_codes
+from golf.compress.quantize import STEPS_PER_OCTAVE, StepCodes, Symbols, from_codes
 
 # Codes of rows and columns lie within ± this: 6 octaves away from the whole, zeros are nearly all there is.
 MOST_OFFSET = 24
@@ -23,7 +23,7 @@ Codes = NDArray[np.int8]
 
 
 @dataclass(frozen=True)
-class Spread:
+class ContextScales:
     """Codes of a whole matrix, of its rows (M,) int8 and its columns (N,) int8, in step codes."""
 
     whole: int
@@ -31,11 +31,11 @@ class Spread:
     columns: Codes
 
     @classmethod
-    def even(cls, whole: int, shape: tuple[int, int]) -> Spread:
+    def even(cls, whole: int, shape: tuple[int, int]) -> ContextScales:
         """The same everywhere."""
         return cls(whole, np.zeros(shape[0], dtype=np.int8), np.zeros(shape[1], dtype=np.int8))
 
-    def levels(self, steps: Steps) -> NDArray[np.int16]:
+    def levels(self, steps: StepCodes) -> NDArray[np.int16]:
         """log2 of each symbol's deviation in its own steps, (M, N) in step codes."""
         rows = self.whole + self.rows.astype(np.int16) - steps.rows
         return rows[:, None] + (self.columns.astype(np.int16) - steps.columns)[None, :]
@@ -46,7 +46,7 @@ class Spread:
         return np.outer(rows, columns).astype(np.float32)
 
 
-def whole_spread(residual: Symbols, steps: Steps) -> int:
+def whole_scale(residual: Symbols, steps: StepCodes) -> int:
     """The symbols' rms over the tensor's step, as a step code."""
     mean = float(np.square(residual * steps.relative(), dtype=np.float64).mean())
     return round(0.5 * math.log2(mean) * STEPS_PER_OCTAVE)

@@ -9,28 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golf.compress import trellis
-from golf.compress.context_scales import Spread
+from golf.compress.context_scales import ContextScales
 from golf.compress.low_rank import Factors, reconstruct
-from golf.compress.quantize import Steps, Symbols, dequantize, quantize
+from golf.compress.quantize import StepCodes, Symbols, dequantize, quantize
 
 Weights = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Coded:
+class QuantizedMatrix:
     """A matrix as integers. `step` is the tensor's own; a missing `residual` means all zeros.
 
-    `states` are those of the residual's trellis, 0 for plain integers. `spread` is what the classes of its symbols are
-    reckoned from.
+    `states` are those of the residual's trellis, 0 for plain integers; symbols have classes by `context_scales`.
     """
 
     name: str
     shape: tuple[int, int]
     step: float
-    steps: Steps
+    steps: StepCodes
     factors: Factors
     residual: Symbols | None
-    spread: Spread
+    context_scales: ContextScales
     states: int = 0
 
 
@@ -44,29 +43,29 @@ def values_of(symbols: Symbols, states: int) -> Weights:
     return trellis.of(states).values(symbols) if states else dequantize(symbols)
 
 
-def unscaled(coded: Coded) -> Weights:
+def decode_unscaled(quantized: QuantizedMatrix) -> Weights:
     """The decoded matrix in units of its steps; a new array."""
-    if not coded.factors.rank:
-        if coded.residual is None:
-            return np.zeros(coded.shape, dtype=np.float32)
-        return values_of(coded.residual, coded.states)
-    product = reconstruct(coded.factors)
-    return product if coded.residual is None else product + values_of(coded.residual, coded.states)
+    if not quantized.factors.rank:
+        if quantized.residual is None:
+            return np.zeros(quantized.shape, dtype=np.float32)
+        return values_of(quantized.residual, quantized.states)
+    product = reconstruct(quantized.factors)
+    return product if quantized.residual is None else product + values_of(quantized.residual, quantized.states)
 
 
-def decode_matrix(coded: Coded) -> Weights:
+def decode_matrix(quantized: QuantizedMatrix) -> Weights:
     """Weights (M, N) float32 of integers: (left · right + residual) · steps."""
-    weights = unscaled(coded)
-    weights *= coded.steps.relative()
-    weights *= np.float32(coded.step)
+    weights = decode_unscaled(quantized)
+    weights *= quantized.steps.relative()
+    weights *= np.float32(quantized.step)
     return weights
 
 
-def update_digest(coded: Coded, update: Callable[[bytes], object]) -> None:
+def update_digest(quantized: QuantizedMatrix, update: Callable[[bytes], object]) -> None:
     """Feed every decoded integer of a matrix to a digest, independent of codec and library versions."""
-    for codes in (coded.steps.rows, coded.steps.columns, coded.factors.codes):
+    for codes in (quantized.steps.rows, quantized.steps.columns, quantized.factors.codes):
         update(codes.tobytes())
-    if coded.states:
-        update(bytes([coded.states]))
-    for symbols in (coded.factors.left, coded.factors.right, coded.residual):
+    if quantized.states:
+        update(bytes([quantized.states]))
+    for symbols in (quantized.factors.left, quantized.factors.right, quantized.residual):
         update(b"" if symbols is None else np.ascontiguousarray(symbols, dtype="<i4").tobytes())

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from golf.compress import trellis
-from golf.compress.context_scales import Codes, Spread, offsets, whole_spread
-from golf.compress.decode_matrix import Coded, Weights, symbols_of, unscaled
-from golf.compress.fisher import Sensitivity
-from golf.compress.gptq import feedback, round_columns, round_together
+from golf.compress.context_scales import Codes, ContextScales, offsets, whole_scale
+from golf.compress.decode_matrix import QuantizedMatrix, Weights, decode_unscaled, symbols_of
+from golf.compress.fisher import Fisher
+from golf.compress.gptq import error_feedback, round_columns, round_together
 from golf.compress.low_rank import (
     Factors,
     LowRank,
@@ -30,7 +30,7 @@ from golf.compress.low_rank import (
     reconstruct,
     spectrum,
 )
-from golf.compress.quantize import Steps, from_codes, relative_steps
+from golf.compress.quantize import StepCodes, from_codes, relative_steps
 from golf.compress.rate_search import least_scale
 
 # Variance of what rounding adds, uniform within one step.
@@ -54,7 +54,7 @@ def shrinkage(variances: Array, ratio: float) -> Array:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class FineTunedTargets:
     """What tuning found: the residual's targets (M, N) in scaled coordinates, and factors, for the one step `scale`.
 
     Another global step moves where targets are rounded, not what symbols stand for: the network was tuned with those
@@ -89,23 +89,23 @@ class Rounding:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class CalibratedMatrix:
     """What does not depend on the global step: a matrix in scaled coordinates, its steps, feedback and spectrum.
 
-    `spread` is the feedback's, `offsets` how far the weights of rows and columns spread beside the whole's.
+    `feedback` is the error feedback of GPTQ; `offsets` are the context scales of rows and columns, from the weights.
     """
 
     name: str
     scaled: Weights
-    steps: Steps
+    steps: StepCodes
     base: float
-    sensitivity: Sensitivity
-    spread: Weights
+    fisher: Fisher
+    feedback: Weights
     offsets: tuple[Codes, Codes]
     spectrum: Spectrum | None
     rank: int | None = None
     """the rank to use; None: whichever pays at the step"""
-    tuned: Tuned | None = None
+    tuned: FineTunedTargets | None = None
     states: int = 0
     """of the trellis that residuals are quantized with; 0: plain rounding"""
 
@@ -125,38 +125,38 @@ class Prepared:
         return trellis.GRAIN if self.states else 1.0
 
 
-def prepare_matrix(
-    name: str, weights: Weights, sensitivity: Sensitivity, *, low_rank: LowRank, states: int = 0
-) -> Prepared:
+def calibrate_matrix(
+    name: str, weights: Weights, fisher: Fisher, *, low_rank: LowRank, states: int = 0
+) -> CalibratedMatrix:
     """Scale a matrix (M, N) by its relative steps 1 / (√g_i ℓ_j), separable and rounded to their codes."""
-    back = feedback(sensitivity.metric)
-    steps, row_base, column_base = relative_steps(sensitivity.rows, back.weights)
+    back = error_feedback(fisher.metric)
+    steps, row_base, column_base = relative_steps(fisher.rows, back.weights)
     base = row_base * column_base
     scaled = (weights / (steps.relative() * np.float32(base))).astype(np.float32)
     column_steps = from_codes(steps.columns)
     terms = None
     if low_rank != "off":
-        row_weights = np.sqrt(sensitivity.rows) * row_base * from_codes(steps.rows)
-        terms = spectrum(scaled, row_weights, column_base * column_steps, sensitivity.metric)
+        row_weights = np.sqrt(fisher.rows) * row_base * from_codes(steps.rows)
+        terms = spectrum(scaled, row_weights, column_base * column_steps, fisher.metric)
     wide = offsets(weights)
-    return Prepared(name, scaled, steps, base, sensitivity, back.scaled(column_steps), wide, terms, states=states)
+    return CalibratedMatrix(name, scaled, steps, base, fisher, back.scaled(column_steps), wide, terms, states=states)
 
 
-def together(prepared: Iterable[Prepared]) -> list[list[Prepared]]:
-    """Matrices in groups that `code_matrices` is fastest with: those that a trellis rounds by columns side by side."""
-    groups: dict[object, list[Prepared]] = {}
-    for each in prepared:
+def group_by_width(matrices: Iterable[CalibratedMatrix]) -> list[list[CalibratedMatrix]]:
+    """Matrices in groups that are quantized at once: those of one width that a trellis rounds side by side."""
+    groups: dict[object, list[CalibratedMatrix]] = {}
+    for each in matrices:
         alone = each.tuned is not None or not each.states
         groups.setdefault(each.name if alone else each.scaled.shape[1], []).append(each)
     return list(groups.values())
 
 
-def code_matrices(
-    given: Sequence[Prepared], scale: float, *, low_rank: LowRank, poll: Callable[[], None] = lambda: None
-) -> list[Coded]:
-    """Integers of prepared matrices at the global step `scale`, which all of their weighted errors are in units of.
+def quantize_matrices(
+    given: Sequence[CalibratedMatrix], scale: float, *, low_rank: LowRank, poll: Callable[[], None] = lambda: None
+) -> list[QuantizedMatrix]:
+    """Integers of calibrated matrices at the global step `scale`, which all of their weighted errors are in units of.
 
-    Matrices do not mind one another; many of equally many columns are faster at once. `poll` is called now and then
+    Matrices are independent; those of one width are faster at once. `poll` is called now and then
     and may raise to stop.
     """
     found = round_matrices(given, scale, low_rank=low_rank, poll=poll)
@@ -164,11 +164,11 @@ def code_matrices(
 
 
 def round_matrices(
-    given: Sequence[Prepared], scale: float, *, low_rank: LowRank, poll: Callable[[], None] = lambda: None
+    given: Sequence[CalibratedMatrix], scale: float, *, low_rank: LowRank, poll: Callable[[], None] = lambda: None
 ) -> list[Rounding]:
     """Factors first; then what their decoded product leaves, rounded, each column taking up the errors behind it."""
     found: dict[str, Rounding] = {}
-    rests: list[tuple[Prepared, Weights]] = []
+    rests: list[tuple[CalibratedMatrix, Weights]] = []
     for each in given:
         poll()
         if each.tuned is not None:
@@ -185,37 +185,37 @@ def round_matrices(
     return [found[each.name] for each in given]
 
 
-def distortion(given: Prepared, coded: Coded, scale: float) -> float:
+def distortion(given: CalibratedMatrix, quantized: QuantizedMatrix, scale: float) -> float:
     """Predicted loss increase, nats per token, under the Fisher matrix that the steps were made from."""
-    error = unscaled(coded) * np.float32(given.unit(scale)) - given.scaled
-    return given.sensitivity.cost(error.astype(np.float64) * given.steps.relative() * given.base)
+    error = decode_unscaled(quantized) * np.float32(given.unit(scale)) - given.scaled
+    return given.fisher.cost(error.astype(np.float64) * given.steps.relative() * given.base)
 
 
-def _coded(given: Prepared, scale: float, rounding: Rounding) -> Coded:
+def _coded(given: CalibratedMatrix, scale: float, rounding: Rounding) -> QuantizedMatrix:
     """Integers of one matrix, given what it was rounded to."""
     shape, step = _shape(given.scaled), given.base * given.unit(scale)
     residual = None if rounding.values is None else symbols_of(rounding.values, given.states)
     if residual is None or not residual.any():
-        even = Spread.even(0, shape)
-        return Coded(given.name, shape, step, given.steps, rounding.factors, None, even)
-    spread = Spread(whole_spread(residual, given.steps), *given.offsets)
-    return Coded(given.name, shape, step, given.steps, rounding.factors, residual, spread, given.states)
+        even = ContextScales.even(0, shape)
+        return QuantizedMatrix(given.name, shape, step, given.steps, rounding.factors, None, even)
+    scales = ContextScales(whole_scale(residual, given.steps), *given.offsets)
+    return QuantizedMatrix(given.name, shape, step, given.steps, rounding.factors, residual, scales, given.states)
 
 
 def _fed_back(
-    rests: Sequence[tuple[Prepared, Weights]], poll: Callable[[], None]
-) -> Iterator[tuple[Prepared, Weights, Weights]]:
+    rests: Sequence[tuple[CalibratedMatrix, Weights]], poll: Callable[[], None]
+) -> Iterator[tuple[CalibratedMatrix, Weights, Weights]]:
     """Each matrix with its targets and what they were rounded to; those for a trellis by columns side by side."""
-    coded: dict[int, list[tuple[Prepared, Weights]]] = {}
+    by_width: dict[int, list[tuple[CalibratedMatrix, Weights]]] = {}
     for each, rest in rests:
         if each.states:
-            coded.setdefault(rest.shape[1], []).append((each, rest))
+            by_width.setdefault(rest.shape[1], []).append((each, rest))
         else:
-            values, targets = round_columns(rest, each.spread)
+            values, targets = round_columns(rest, each.feedback)
             yield each, targets, values
-    for group in coded.values():
+    for group in by_width.values():
         nearest = _nearest(group[0][0].states, [len(rest) for _, rest in group], poll)
-        found = round_together([rest for _, rest in group], [each.spread for each, _ in group], nearest)
+        found = round_together([rest for _, rest in group], [each.feedback for each, _ in group], nearest)
         for (each, _), (values, targets) in zip(group, found, strict=True):
             yield each, targets, values
 
@@ -234,12 +234,12 @@ def _nearest(states: int, sizes: list[int], poll: Callable[[], None]) -> Callabl
     return nearest
 
 
-def _factors(given: Prepared, scale: float, low_rank: LowRank) -> Factors:
+def _factors(given: CalibratedMatrix, scale: float, low_rank: LowRank) -> Factors:
     """Quantized factors of the rank that pays at this step."""
     if given.spectrum is None or low_rank == "off":
         return no_factors(*_shape(given.scaled))
     rank = choose_rank(given.spectrum, scale, low_rank) if given.rank is None else given.rank
-    factors = factorize(given.spectrum, scale, rank, low_rank, spread=given.spread)
+    factors = factorize(given.spectrum, scale, rank, low_rank, feedback=given.feedback)
     # the product is one of units of the residual's symbols
     return replace(factors, base=factors.base * math.sqrt(scale / given.unit(scale))) if rank else factors
 

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from golf.errors import Diverged
 from golf.model import Transformer
-from golf.runtime.parallel import in_order
+from golf.runtime.parallel import parallel_map
 
 # A dead row must still get a finite step: it counts as at least this share of its tensor's mean.
 _ROW_FLOOR = 1e-3
@@ -34,7 +34,7 @@ _AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
-class Sensitivity:
+class Fisher:
     """Loss per squared error of a matrix (M, N): `rows` (M,) in nats per token, and `metric` (N, N), both float64.
 
     All rows are positive, the metric is positive definite with a mean diagonal of 1. The Fisher information of
@@ -49,7 +49,7 @@ class Sensitivity:
         return float(0.5 * ((error @ self.metric) * error * self.rows[:, None]).sum())
 
 
-def measure(
+def estimate_fisher(
     model: Transformer,
     windows: Iterable[Tensor],
     *,
@@ -57,7 +57,7 @@ def measure(
     row_smoothing: float,
     damping: float,
     stop: Callable[[], None] | None = None,
-) -> dict[str, Sensitivity]:
+) -> dict[str, Fisher]:
     """Sensitivities of every matrix of `model`, from batches of windows (B, T+1) int64 of the TRAINING split.
 
     `row_smoothing` mixes the tensor's mean into every row, `damping` adds that share of the mean diagonal to H (so text
@@ -75,7 +75,7 @@ def measure(
             yield window, seed + index
 
     device = model.embedding.weight.device
-    batches_done = in_order(lambda batch: _batch_sums(model, *batch), batches(), device=device, most=_MOST_BATCHES)
+    batches_done = parallel_map(lambda batch: _batch_sums(model, *batch), batches(), device=device, most=_MOST_BATCHES)
     for parts in batches_done:
         for name, part in parts.items():
             sums[name].add(part)
@@ -147,7 +147,7 @@ def _sampled_loss(model: Transformer, window: Tensor, generator: torch.Generator
     return -log_p.gather(1, targets).sum()
 
 
-def _finish(sums: dict[str, _Sums], tokens: int, row_smoothing: float, damping: float) -> dict[str, Sensitivity]:
+def _finish(sums: dict[str, _Sums], tokens: int, row_smoothing: float, damping: float) -> dict[str, Fisher]:
     """Sums over tokens → sensitivities; both sums of a matrix add up to the same total, E |gradient|² |x|²."""
     totals = {name: float(each.rows.sum()) / tokens for name, each in sums.items()}
     for name, total in totals.items():
@@ -156,7 +156,7 @@ def _finish(sums: dict[str, _Sums], tokens: int, row_smoothing: float, damping: 
     means = {name: totals[name] / sums[name].rows.numel() / len(sums[name].metric) for name in totals}
     least = max(means.values()) * _TENSOR_FLOOR or 1.0
     return {
-        name: Sensitivity(
+        name: Fisher(
             rows=_smooth(each.rows.cpu().numpy(), row_smoothing) * max(means[name], least),
             metric=_damped(each.metric.cpu().numpy(), damping),
         )

@@ -21,44 +21,44 @@ _BLOCK = 64
 
 
 @dataclass(frozen=True)
-class Feedback:
+class ErrorFeedback:
     """How the columns of a matrix depend on one another, given its metric C Cᵀ.
 
-    `weights` (N,) float64 is the diagonal of C; `spread` (N, N) float32 is C_kk (C⁻¹)_kj: what a rounding error of
+    `weights` (N,) float64 is the diagonal of C; `feedback` (N, N) float32 is C_kk (C⁻¹)_kj: what a rounding error of
     column k adds to the target of column j < k.
     """
 
     weights: NDArray[np.float64]
-    spread: NDArray[np.float32]
+    feedback: NDArray[np.float32]
 
     def scaled(self, columns: NDArray[np.float64]) -> NDArray[np.float32]:
-        """`spread` for columns that are expressed in units of `columns` (N,)."""
-        return (self.spread * (columns[:, None] / columns[None, :])).astype(np.float32)
+        """`feedback` for columns that are expressed in units of `columns` (N,)."""
+        return (self.feedback * (columns[:, None] / columns[None, :])).astype(np.float32)
 
 
-def feedback(metric: NDArray[np.float64]) -> Feedback:
+def error_feedback(metric: NDArray[np.float64]) -> ErrorFeedback:
     """Feedback of a positive definite metric (N, N)."""
     lower = torch.linalg.cholesky(torch.from_numpy(metric))
     weights = lower.diagonal()
     identity = torch.eye(len(metric), dtype=torch.float64)
     inverse = torch.linalg.solve_triangular(lower, identity, upper=False)
-    return Feedback(weights.numpy().copy(), (weights[:, None] * inverse).float().numpy())
+    return ErrorFeedback(weights.numpy().copy(), (weights[:, None] * inverse).float().numpy())
 
 
 def round_columns(
-    values: NDArray[np.float32], spread: NDArray[np.float32]
+    values: NDArray[np.float32], feedback: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Values (M, N) in units of their steps → (integers, targets that were rounded to them), both (M, N) float32.
 
-    `spread` (N, N) is in the same units. Only what lies below its diagonal is used.
+    `feedback` (N, N) is in the same units. Only what lies below its diagonal is used.
     """
-    (found,) = round_together([values], [spread], torch.round)
+    (found,) = round_together([values], [feedback], torch.round)
     return found
 
 
 def round_together(
     values: Sequence[NDArray[np.float32]],
-    spreads: Sequence[NDArray[np.float32]],
+    feedbacks: Sequence[NDArray[np.float32]],
     nearest: Callable[[Tensor], Tensor],
 ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Round matrices (M_i, N) of equally many columns side by side, as `round_columns` does each.
@@ -66,7 +66,7 @@ def round_together(
     `nearest` maps one column's targets (Σ M_i,) to what they are rounded to.
     """
     ahead = torch.cat([torch.from_numpy(np.ascontiguousarray(each.T)) for each in values], 1)  # columns lie together
-    matrices = [torch.from_numpy(spread) for spread in spreads]
+    matrices = [torch.from_numpy(feedback) for feedback in feedbacks]
     ends = np.cumsum([len(each) for each in values]).tolist()
     parts = [slice(end - len(each), end) for each, end in zip(values, ends, strict=True)]
     targets, rounded = torch.empty_like(ahead), torch.empty_like(ahead)
@@ -85,13 +85,13 @@ def _transposed(columns: Tensor) -> NDArray[np.float32]:
 
 
 def _round_block(
-    ahead: Tensor, spreads: list[Tensor], parts: list[slice], nearest: Callable[[Tensor], Tensor], rounded: Tensor
+    ahead: Tensor, feedbacks: list[Tensor], parts: list[slice], nearest: Callable[[Tensor], Tensor], rounded: Tensor
 ) -> Tensor:
     """Round the columns of one block (n, Σ M_i) in place, the last first; returns their errors (n, Σ M_i)."""
     errors = torch.empty_like(ahead)
     for column in range(len(ahead) - 1, -1, -1):
         rounded[column] = nearest(ahead[column])
         torch.sub(rounded[column], ahead[column], out=errors[column])
-        for spread, part in zip(spreads, parts, strict=True):
-            ahead[:column, part].addr_(spread[column, :column], errors[column, part])
+        for feedback, part in zip(feedbacks, parts, strict=True):
+            ahead[:column, part].addr_(feedback[column, :column], errors[column, part])
     return errors

@@ -116,8 +116,8 @@ def no_factors(M: int, N: int) -> Factors:
     return Factors(np.empty((M, 0), dtype=np.int32), np.empty((0, N), dtype=np.int32), 1.0, empty)
 
 
-def factorize(given: Spectrum, scale: float, rank: int, low_rank: LowRank, *, spread: NDArray[np.float32]) -> Factors:
-    """Quantize the first `rank` terms at the global step `scale`; the right factor with feedback `spread` (N, N)."""
+def factorize(given: Spectrum, scale: float, rank: int, low_rank: LowRank, *, feedback: NDArray[np.float32]) -> Factors:
+    """Quantize the first `rank` terms at the global step `scale`; the right factor with feedback `feedback` (N, N)."""
     M, N = given.left.shape[0], given.right.shape[1]
     if not rank:
         return no_factors(M, N)
@@ -127,7 +127,7 @@ def factorize(given: Spectrum, scale: float, rank: int, low_rank: LowRank, *, sp
     base, codes = to_codes(np.sqrt(max(1.0, 12 * variance) / values))
     steps = (base * from_codes(codes)).astype(np.float32)
     root = np.sqrt(values).astype(np.float32) / steps
-    right, _ = round_columns(given.right[:rank] * root[:, None], spread)
+    right, _ = round_columns(given.right[:rank] * root[:, None], feedback)
     return Factors(quantize(given.left[:, :rank] * root), quantize(right), base, codes)
 
 

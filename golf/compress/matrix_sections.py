@@ -1,6 +1,6 @@
 """Integers of matrices ↔ sections of a file.
 
-Law: unpack_matrix(pack_matrices([coded])) == coded, spreads aside where nothing is coded under them.
+Law: unpack_matrix(pack_matrices([matrix])) == matrix, context scales aside where nothing is coded under them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from golf.compress.context_coder import (
     Histogram,
     Reader,
     Tables,
+    context_scale_classes,
     fits,
     residual_classes,
     scale_classes,
-    spread_classes,
 )
-from golf.compress.context_scales import Spread
-from golf.compress.decode_matrix import Coded
+from golf.compress.context_scales import ContextScales
+from golf.compress.decode_matrix import QuantizedMatrix
 from golf.compress.low_rank import Factors
-from golf.compress.quantize import Steps, Symbols
+from golf.compress.quantize import StepCodes, Symbols
 from golf.errors import DamagedFile
 
 # codec, decoded size, payload
@@ -39,14 +39,14 @@ CONDITIONAL = "conditional"
 # The section that holds the tables of all conditionally coded ones.
 TABLES = "tables"
 _LEVEL = 19
-# No spread of float32 weights is further from its step.
-_MOST_SPREAD = 1 << 12
+# No deviation of float32 weights is further from its step.
+_MOST_WHOLE = 1 << 12
 # Codes of rows and columns beside it are signed bytes.
 _MOST_CODE = 127
 
 
 def pack_matrices(
-    matrices: Sequence[Coded], *, coder: entropy.Coder
+    matrices: Sequence[QuantizedMatrix], *, coder: entropy.Coder
 ) -> tuple[Payload | None, list[dict[str, Payload]]]:
     """The tables that all matrices share, and the sections of each.
 
@@ -73,27 +73,27 @@ def unpack_matrix(
     *,
     step: float,
     factor_step: float,
-    spread: int,
+    whole_scale: int,
     states: int,
     sections: Mapping[str, Payload],
     tables: Tables | None,
     even: bool = False,
-) -> Coded:
+) -> QuantizedMatrix:
     """Inverse of `pack_matrices` for one matrix; raises DamagedFile naming the section that cannot be decoded.
 
-    `spread` is that of the whole; where it is `even`, rows and columns have no codes of their own.
+    `whole_scale` is the matrix's; where it is `even`, rows and columns have no codes of their own.
     """
-    if abs(spread) > _MOST_SPREAD:
+    if abs(whole_scale) > _MOST_WHOLE:
         raise DamagedFile("manifest", f"the spread of {name} is out of range")
     if states not in (0, *trellis.PARITY_CHECKS):
         raise DamagedFile("manifest", f"{name} has a trellis of {states} states, which is none")
     M, N = shape
     reader = _SectionReader(name, sections, tables)
-    steps, terms, scales = reader.scales(shape, rank, spread, even=even)
+    steps, terms, scales = reader.scales(shape, rank, whole_scale, even=even)
     left = reader.symbols("left", M * rank).reshape(M, rank) if rank else np.empty((M, 0), dtype=np.int32)
     right = reader.symbols("right", rank * N).reshape(rank, N) if rank else np.empty((0, N), dtype=np.int32)
     residual = reader.residual(residual_classes(steps, scales), states) if "residual" in sections else None
-    return Coded(name, shape, step, steps, Factors(left, right, factor_step, terms), residual, scales, states)
+    return QuantizedMatrix(name, shape, step, steps, Factors(left, right, factor_step, terms), residual, scales, states)
 
 
 @dataclass(frozen=True)
@@ -105,22 +105,26 @@ class _SectionReader:
     tables: Tables | None
 
     def scales(
-        self, shape: tuple[int, int], rank: int, spread: int, *, even: bool
-    ) -> tuple[Steps, NDArray[np.uint8], Spread]:
-        """Steps of rows and columns, codes of the factors' terms (rank,), and how the symbols spread."""
+        self, shape: tuple[int, int], rank: int, whole_scale: int, *, even: bool
+    ) -> tuple[StepCodes, NDArray[np.uint8], ContextScales]:
+        """Steps of rows and columns, codes of the factors' terms (rank,), and the context scales of the symbols."""
         M, N = shape
         even = even or self.sections.get("residual", ("",))[0] != CONDITIONAL
-        classes = [scale_classes(M, N, rank)] + ([] if even else [spread_classes(M, N)])
-        codes, spreads = np.split(
+        classes = [scale_classes(M, N, rank)] + ([] if even else [context_scale_classes(M, N)])
+        codes, row_column_codes = np.split(
             self.symbols("scales", sum(map(len, classes)), np.concatenate(classes)), [M + N + rank]
         )
         if codes.min() < 0 or codes.max() > 255:
             raise DamagedFile(self._where("scales"), "a scale code is not a byte")
-        if spreads.min(initial=0) < -_MOST_CODE or spreads.max(initial=0) > _MOST_CODE:
+        if row_column_codes.min(initial=0) < -_MOST_CODE or row_column_codes.max(initial=0) > _MOST_CODE:
             raise DamagedFile(self._where("scales"), "a spread is out of range")
         rows, columns, terms = np.split(codes.astype(np.uint8), [M, M + N])
-        whole = Spread.even(spread, shape) if even else Spread(spread, *np.split(spreads.astype(np.int8), [M]))
-        return Steps(rows, columns), terms, whole
+        whole = (
+            ContextScales.even(whole_scale, shape)
+            if even
+            else ContextScales(whole_scale, *np.split(row_column_codes.astype(np.int8), [M]))
+        )
+        return StepCodes(rows, columns), terms, whole
 
     def residual(self, classes: Classes, states: int) -> Symbols:
         """Residual symbols (M, N) of classes (M, N)."""
@@ -147,24 +151,24 @@ class _SectionReader:
         return f"section {self.name}/{part}"
 
 
-def conditional_parts(matrix: Coded) -> dict[str, Part]:
-    """What is coded by class, flat, with the classes of its symbols: scales, and a residual and its spreads."""
+def conditional_parts(matrix: QuantizedMatrix) -> dict[str, Part]:
+    """What is coded by class, flat, with the classes of its symbols: scales, and a residual and its context scales."""
     codes = np.concatenate((matrix.steps.rows, matrix.steps.columns, matrix.factors.codes)).astype(np.int32)
     parts = {"scales": (codes, scale_classes(*matrix.shape, matrix.factors.rank))}
     if matrix.residual is not None:
-        classes = residual_classes(matrix.steps, matrix.spread)
+        classes = residual_classes(matrix.steps, matrix.context_scales)
         if matrix.states:
             classes += SECOND_GRID * trellis.of(matrix.states).grids(matrix.residual)
         parts["residual"] = matrix.residual.reshape(-1), classes.reshape(-1)
-        spreads = np.concatenate((matrix.spread.rows, matrix.spread.columns)).astype(np.int32)
-        parts["spreads"] = spreads, spread_classes(*matrix.shape)
+        row_column_codes = np.concatenate((matrix.context_scales.rows, matrix.context_scales.columns)).astype(np.int32)
+        parts["spreads"] = row_column_codes, context_scale_classes(*matrix.shape)
     return parts
 
 
-def _sections(matrix: Coded, tables: Tables | None, parts: Mapping[str, Part]) -> dict[str, Payload]:
+def _sections(matrix: QuantizedMatrix, tables: Tables | None, parts: Mapping[str, Part]) -> dict[str, Payload]:
     """The sections of one matrix; with zstd alone where there are no tables.
 
-    Spreads lie behind the scales, where anything is coded under them.
+    Context scales follow the step codes, where anything is coded under them.
     """
     coder: entropy.Coder = "zstd" if tables is None else "best"
     scales, sections = [parts["scales"]], {}

@@ -20,7 +20,7 @@ Symbols = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Steps:
+class StepCodes:
     """Codes of the rows (M,) uint8 and columns (N,) uint8 of one matrix."""
 
     rows: NDArray[np.uint8]
@@ -31,11 +31,11 @@ class Steps:
         return np.outer(from_codes(self.rows), from_codes(self.columns)).astype(np.float32)
 
 
-def relative_steps(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> tuple[Steps, float, float]:
+def relative_steps(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> tuple[StepCodes, float, float]:
     """Steps 1 / (√g_i ℓ_j) of sensitivities g (M,) and column weights ℓ (N,), and the bases of rows and columns."""
     row_base, row_codes = to_codes(1 / np.sqrt(rows))
     column_base, column_codes = to_codes(1 / columns)
-    return Steps(row_codes, column_codes), row_base, column_base
+    return StepCodes(row_codes, column_codes), row_base, column_base
 
 
 def to_codes(relative_steps: NDArray[np.float64]) -> tuple[float, NDArray[np.uint8]]:

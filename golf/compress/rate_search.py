@@ -39,7 +39,7 @@ class Solution(Generic[T]):
 
     scale: float
     size: int
-    packed: T
+    built: T
     probes: int
     binding: bool
     """whether the cap, rather than the wanted quality, decided"""
@@ -91,10 +91,10 @@ def solve(
     wanted = byte_budget * (1 - _LEFT_OVER / 2)
     while not is_full(best.size, byte_budget) and best.scale / low > _RATIO and probes < _MOST_PROBES:
         middle = _between(low, low_size, best, wanted, halve=probes % 3 == 0)
-        size, packed = build(middle)
+        size, built = build(middle)
         probes += 1
         if size <= byte_budget:
-            best = Solution(middle, size, packed, probes, binding=True)
+            best = Solution(middle, size, built, probes, binding=True)
         else:
             low, low_size = middle, size
     return _nudged(build, best, byte_budget, probes)
@@ -120,9 +120,9 @@ def _bracketed(
     """Steps on both sides of the budget; the smallest size reached, as an int, where none fits."""
     low, low_size, smallest, best = None, 0, sys.maxsize, None
     for probes in itertools.count(1):
-        size, packed = build(scale)
+        size, built = build(scale)
         if size <= byte_budget:
-            best = Solution(scale, size, packed, probes, binding=scale > finest)
+            best = Solution(scale, size, built, probes, binding=scale > finest)
             if not best.binding or is_full(size, byte_budget):
                 return _Bracket(best)
         else:
@@ -182,10 +182,10 @@ def _nudged(build: Callable[[float], tuple[int, T]], best: Solution[T], byte_bud
         if is_full(best.size, byte_budget):
             break
         scale = start * (1 - nudge * _NUDGE)
-        size, packed = build(scale)
+        size, built = build(scale)
         probes += 1
         if best.size < size <= byte_budget:
-            best = Solution(scale, size, packed, probes, binding=True)
+            best = Solution(scale, size, built, probes, binding=True)
     return replace(best, probes=probes)
 
 

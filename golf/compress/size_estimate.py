@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from golf.compress.encode_matrix import Prepared
+from golf.compress.encode_matrix import CalibratedMatrix
 from golf.compress.entropy import ideal_bits
-from golf.compress.fisher import Sensitivity
-from golf.compress.quantize import Steps, quantize, relative_steps
+from golf.compress.fisher import Fisher
+from golf.compress.quantize import StepCodes, quantize, relative_steps
 from golf.compress.rate_search import finest_scale, least_scale, solve
-from golf.runtime.parallel import in_order
+from golf.runtime.parallel import parallel_map
 
 # Weights of one matrix that are looked at, rows strided evenly beyond it. On trained models of 1.2M and 3M parameters
 # sizes from 2^14 and more are within .1 % of those from all weights.
@@ -31,7 +31,7 @@ _TRELLIS_GRID = 1.1
 
 
 @dataclass(frozen=True)
-class Prediction:
+class SizeEstimate:
     """What packing under the cap would give; `wanted_bytes` is the size at which more bytes stop paying."""
 
     bytes: int
@@ -41,15 +41,15 @@ class Prediction:
     """predicted loss increase, nats per token"""
 
 
-def predict(
+def estimate_size(
     matrices: Mapping[str, NDArray[np.float32]],
-    sensitivities: Mapping[str, Sensitivity],
+    fishers: Mapping[str, Fisher],
     *,
     other_bytes: int,
     room: int,
     target_gap: float,
     trellis: bool = False,
-) -> Prediction:
+) -> SizeEstimate:
     """Size and gap of packing `matrices` (M, N each) into `room` bytes, `other_bytes` of them tokenizer and gains.
 
     Order-0 entropies of the rounded weights at the step that the allocator would choose; no factors. A `trellis` costs
@@ -57,7 +57,7 @@ def predict(
     """
     grid = np.float32(_TRELLIS_GRID if trellis else 1)
     samples, norms, weights, overhead = [], [0.0], 0, _FILE_OVERHEAD + other_bytes
-    scaled = in_order(lambda name: _sample(matrices[name], sensitivities[name]), matrices)
+    scaled = parallel_map(lambda name: _sample(matrices[name], fishers[name]), matrices)
     for (sample, codes), matrix in zip(scaled, matrices.values(), strict=True):
         samples.append((sample, matrix.size))
         norms.append(float(np.linalg.norm(sample)) * math.sqrt(matrix.size / sample.size))
@@ -78,30 +78,30 @@ def predict(
     size = wanted
     if wanted > room:
         solution = solve(size_at, byte_budget=room, finest=finest, weights=weights)
-        size, gap = (solution, math.inf) if isinstance(solution, int) else (solution.size, solution.packed)
-    return Prediction(size, wanted, max(0, size - overhead) * 8 / weights, gap)
+        size, gap = (solution, math.inf) if isinstance(solution, int) else (solution.size, solution.built)
+    return SizeEstimate(size, wanted, max(0, size - overhead) * 8 / weights, gap)
 
 
-def sampled_bytes(prepared: Sequence[Prepared], scale: float) -> float:
-    """About the bytes that prepared matrices take at the global step `scale`: right but for a factor.
+def sampled_bytes(matrices: Sequence[CalibratedMatrix], scale: float) -> float:
+    """About the bytes that calibrated matrices take at the global step `scale`: right but for a factor.
 
     Order-0 entropy of evenly strided weights, rounded without error feedback.
     """
     bits = 0.0
-    for each in prepared:
+    for each in matrices:
         sample = each.scaled.reshape(-1)[:: max(1, each.scaled.size // _ROUGH_SAMPLE)]
         step = np.float32(scale * (_TRELLIS_GRID if each.states else 1))
         bits += ideal_bits(quantize(sample / step)) / sample.size * each.scaled.size
     return bits / 8
 
 
-def _sample(matrix: NDArray[np.float32], sensitivity: Sensitivity) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+def _sample(matrix: NDArray[np.float32], fisher: Fisher) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Evenly strided rows of a matrix (M, N) in units of their relative steps, and the codes (M + N,) of all steps.
 
-    As `golf.compress.encode_matrix.prepare_matrix` scales them, without what coding needs beside.
+    As `golf.compress.encode_matrix.calibrate_matrix` scales them, without what coding needs beside.
     """
-    lower = torch.linalg.cholesky(torch.from_numpy(sensitivity.metric))
-    steps, row_base, column_base = relative_steps(sensitivity.rows, lower.diagonal().numpy())
+    lower = torch.linalg.cholesky(torch.from_numpy(fisher.metric))
+    steps, row_base, column_base = relative_steps(fisher.rows, lower.diagonal().numpy())
     stride = max(1, matrix.size // _SAMPLE)
-    relative = Steps(steps.rows[::stride], steps.columns).relative() * np.float32(row_base * column_base)
+    relative = StepCodes(steps.rows[::stride], steps.columns).relative() * np.float32(row_base * column_base)
     return (matrix[::stride] / relative).astype(np.float32), np.concatenate((steps.rows, steps.columns))

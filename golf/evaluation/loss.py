@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from golf.model import Transformer
-from golf.runtime.parallel import in_order
+from golf.runtime.parallel import parallel_map
 
 # Logits of one forward pass: 16 MB, which is 4,096 tokens at 1,024 pieces, enough to fill two cores.
 _BATCH_LOGITS = 4096 * 1024
@@ -113,7 +113,7 @@ def evaluate(
                 progress(done / len(places))
             yield places[done : done + per_pass]
 
-    total = sum(in_order(lambda some: _scored_loss(model, tokens, some, device), passes(), device=device))
+    total = sum(parallel_map(lambda some: _scored_loss(model, tokens, some, device), passes(), device=device))
     return Score(loss=total / targets if targets else math.nan, tokens=targets, bytes=scored_bytes)
 
 

@@ -15,14 +15,14 @@ import torch
 from golf.artifact import Artifact, Manifest, TensorEntry, decompress_zstd
 from golf.artifact.ledger import TENSOR_PARTS
 from golf.compress.context_coder import KNOWN, Tables
-from golf.compress.decode_matrix import Coded, Weights, decode_matrix, update_digest
+from golf.compress.decode_matrix import QuantizedMatrix, Weights, decode_matrix, update_digest
 from golf.compress.matrix_sections import CONDITIONAL, TABLES, Payload, unpack_matrix
 from golf.data.tokenizer import Tokenizer, load_tokenizer
 from golf.errors import DamagedFile, RecipeError, naming
 from golf.model import Transformer, parameter_shapes
 from golf.recipe import Model, Recipe, recipe_from_dict
 from golf.recipe.validate import validate
-from golf.runtime.parallel import in_order
+from golf.runtime.parallel import parallel_map
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ def _rebuilt(artifact: Artifact, poll: Callable[[], None]) -> Rebuilt:
     return Rebuilt(model.eval(), tokenizer, recipe)
 
 
-def decoded_matrices(artifact: Artifact) -> list[Coded]:
+def decoded_matrices(artifact: Artifact) -> list[QuantizedMatrix]:
     """The integers of every matrix, for those who want to look at them; raises DamagedFile."""
     _check_sections(artifact)
     tables = _tables(artifact)
@@ -79,7 +79,7 @@ class ContentDigest:
         """Start with nothing fed."""
         self._sha = hashlib.sha256()
 
-    def matrix(self, coded: Coded) -> None:
+    def matrix(self, coded: QuantizedMatrix) -> None:
         """Feed one matrix, in the order of the manifest."""
         self._sha.update(np.array([coded.step, coded.factors.base], dtype="<f8").tobytes())
         update_digest(coded, self._sha.update)
@@ -167,7 +167,7 @@ def _decode_tensors(artifact: Artifact, poll: Callable[[], None]) -> dict[str, W
     digest = ContentDigest()
     tables = _tables(artifact)
     small = io.BytesIO(_plain(artifact, "small"))
-    with closing(in_order(lambda tensor: _decoded(artifact, tensor, tables), _polled(artifact, poll))) as matrices:
+    with closing(parallel_map(lambda tensor: _decoded(artifact, tensor, tables), _polled(artifact, poll))) as matrices:
         weights = _collect(artifact, matrices, small, digest)
     if small.read(1):
         raise DamagedFile("section small", "goes on behind the last small tensor")
@@ -185,7 +185,7 @@ def _polled(artifact: Artifact, poll: Callable[[], None]) -> Iterator[TensorEntr
 
 
 def _collect(
-    artifact: Artifact, matrices: Iterator[tuple[Coded, Weights]], small: io.BytesIO, digest: ContentDigest
+    artifact: Artifact, matrices: Iterator[tuple[QuantizedMatrix, Weights]], small: io.BytesIO, digest: ContentDigest
 ) -> dict[str, Weights]:
     """Tensors in the order of the manifest, each fed to the digest."""
     weights: dict[str, Weights] = {}
@@ -210,12 +210,12 @@ def _tables(artifact: Artifact) -> Tables | None:
     return Tables.from_bytes(_plain(artifact, TABLES), part=f"section {TABLES}", known=known)
 
 
-def _decoded(artifact: Artifact, tensor: TensorEntry, tables: Tables | None) -> tuple[Coded, Weights]:
+def _decoded(artifact: Artifact, tensor: TensorEntry, tables: Tables | None) -> tuple[QuantizedMatrix, Weights]:
     coded = _decode_matrix(artifact, tensor, tables)
     return coded, decode_matrix(coded)
 
 
-def _decode_matrix(artifact: Artifact, tensor: TensorEntry, tables: Tables | None) -> Coded:
+def _decode_matrix(artifact: Artifact, tensor: TensorEntry, tables: Tables | None) -> QuantizedMatrix:
     parameters = tensor.parameters
     sections: dict[str, Payload] = {}
     for section in artifact.sections:
@@ -238,7 +238,7 @@ def _decode_matrix(artifact: Artifact, tensor: TensorEntry, tables: Tables | Non
         tensor.rank,
         step=float(parameters["step"]),
         factor_step=float(parameters.get("factor_step", 1.0)),
-        spread=int(parameters.get("spread", 0)),
+        whole_scale=int(parameters.get("spread", 0)),
         states=int(parameters.get("states", 0)),
         sections=sections,
         tables=tables,

@@ -8,19 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from golf.optim.parameter_update import Move
+from golf.optim.parameter_update import ParameterUpdate
 
 # Working bytes of a stack. On a CPU products of stacks gain what a launch costs, and little beyond its caches: torch's
 # Muon holds 5.2 MB for one 1024 x 512 matrix. A GPU is kept busy by large stacks alone, and has the memory.
 DEFAULT_BYTES = {"cpu": 6_000_000, "cuda": 256_000_000}
 
 
-def cut(moves: Sequence[Move], *, dtype: torch.dtype, most_bytes: int | None) -> Iterator[list[Move]]:
+def cut(
+    moves: Sequence[ParameterUpdate], *, dtype: torch.dtype, most_bytes: int | None
+) -> Iterator[list[ParameterUpdate]]:
     """Moves of one kind together, at least one and otherwise as many as work within `most_bytes`.
 
     Products are in `dtype`; None takes the device's default.
     """
-    by_kind: dict[tuple[Any, ...], list[Move]] = {}
+    by_kind: dict[tuple[Any, ...], list[ParameterUpdate]] = {}
     for move in moves:
         by_kind.setdefault(move.kind, []).append(move)
     for alike in by_kind.values():
@@ -33,7 +35,7 @@ def cut(moves: Sequence[Move], *, dtype: torch.dtype, most_bytes: int | None) ->
             yield alike[start : start + most]
 
 
-def stack_aims(moves: Sequence[Move], dtype: torch.dtype) -> Tensor:
+def stack_aims(moves: Sequence[ParameterUpdate], dtype: torch.dtype) -> Tensor:
     """What the moves descend along, (B, M, N), or (M, N) where there is one: plain products are faster than stacks."""
     if len(moves) == 1:
         return moves[0].aim.to(dtype)
@@ -43,7 +45,7 @@ def stack_aims(moves: Sequence[Move], dtype: torch.dtype) -> Tensor:
     return stack
 
 
-def stack_bases(moves: Sequence[Move], aims: Tensor) -> Tensor:
+def stack_bases(moves: Sequence[ParameterUpdate], aims: Tensor) -> Tensor:
     """The moves' bases, (B, N, k) or (N, k), for the `aims` of `stack_aims`; a single one may be the state's own."""
     bases = [move.basis(aim) for move, aim in zip(moves, unstack(aims), strict=True)]
     return bases[0] if len(bases) == 1 else torch.stack(bases)

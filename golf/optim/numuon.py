@@ -12,7 +12,7 @@ from torch import Tensor
 
 from golf.optim.batching import cut, stack_aims, stack_bases, unstack
 from golf.optim.nonfinite import LateCheck, first_not_finite, sums_of
-from golf.optim.parameter_update import Direction, Move
+from golf.optim.parameter_update import Direction, ParameterUpdate
 from golf.optim.schedules import rank_of
 from golf.optim.spectral import POLAR_EXPRESS, exact_directions, newton_schulz, top_factors
 from golf.optim.work_sharing import balance, exchange
@@ -120,16 +120,16 @@ class NuMuon(torch.optim.Optimizer):
             self._step_shared(moves, self._process_group)
         return loss
 
-    def _moves(self) -> Iterator[Move]:
+    def _moves(self) -> Iterator[ParameterUpdate]:
         index = 0
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     rank = rank_of(group["rank_fraction"], smaller_side=min(parameter.shape))
-                    yield Move(parameter, group, self.state[parameter], rank, seed=index)
+                    yield ParameterUpdate(parameter, group, self.state[parameter], rank, seed=index)
                 index += 1
 
-    def _refuse_nonfinite(self, moves: list[Move]) -> None:
+    def _refuse_nonfinite(self, moves: list[ParameterUpdate]) -> None:
         """Raise for a gradient of this step, or on CUDA for one of a step before."""
         parameters, sums = [move.parameter for move in moves], sums_of([move.gradient for move in moves])
         if sums.device.type == "cuda":
@@ -148,14 +148,14 @@ class NuMuon(torch.optim.Optimizer):
                     return str(names[index]) if names else f"a parameter of shape {tuple(parameter.shape)}"
         raise LookupError("not a parameter of this optimizer")
 
-    def _cut(self, moves: list[Move]) -> Iterator[list[Move]]:
+    def _cut(self, moves: list[ParameterUpdate]) -> Iterator[list[ParameterUpdate]]:
         return cut(moves, dtype=self._dtype, most_bytes=self._stack_bytes)
 
-    def _step_stack(self, stack: list[Move]) -> None:
+    def _step_stack(self, stack: list[ParameterUpdate]) -> None:
         for move, direction in zip(stack, self._directions(stack), strict=True):
             move.apply(direction)
 
-    def _directions(self, stack: list[Move]) -> list[Direction]:
+    def _directions(self, stack: list[ParameterUpdate]) -> list[Direction]:
         """Directions of matrices of one shape and rank."""
         options, rank = stack[0].group, stack[0].rank
         if options["exact"]:
@@ -171,7 +171,7 @@ class NuMuon(torch.optim.Optimizer):
         left, right = top_factors(aims, bases, steps=steps)
         return [Direction(*pair) for pair in zip(unstack(left), unstack(right), strict=True)]
 
-    def _step_shared(self, moves: list[Move], group: dist.ProcessGroup) -> None:
+    def _step_shared(self, moves: list[ParameterUpdate], group: dist.ProcessGroup) -> None:
         """Compute this process's share of the directions, get the others', apply all."""
         owners = balance([move.cost for move in moves], dist.get_world_size(group))
         rank = dist.get_rank(group)
@@ -192,6 +192,6 @@ class NuMuon(torch.optim.Optimizer):
             move.apply(move.unflatten(flat))
 
 
-def _update_momentum(moves: list[Move], momentum: float) -> None:
+def _update_momentum(moves: list[ParameterUpdate], momentum: float) -> None:
     if moves:
         torch._foreach_lerp_([m.momentum for m in moves], [m.gradient for m in moves], 1 - momentum)

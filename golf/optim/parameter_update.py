@@ -26,7 +26,7 @@ class Direction:
 
 
 @dataclass(frozen=True)
-class Move:
+class ParameterUpdate:
     """A parameter with its group's options and its state. `aim` and directions have M ≥ N."""
 
     parameter: Tensor

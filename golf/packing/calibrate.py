@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
-from golf.compress.encode_matrix import Prepared, prepare_matrix
-from golf.compress.fisher import Sensitivity, measure
+from golf.compress.encode_matrix import CalibratedMatrix, calibrate_matrix
+from golf.compress.fisher import Fisher, estimate_fisher
 from golf.model import Transformer
 from golf.packing.encoder import as_weights
 from golf.packing.text_windows import TextWindows
 from golf.packing.time_budget import TimeBudget
 from golf.recipe import Pack
 from golf.runtime.observer import Observer
-from golf.runtime.parallel import in_order
+from golf.runtime.parallel import parallel_map
 
 
 def calibrate(
@@ -26,7 +26,7 @@ def calibrate(
     tokens: int,
     factors: bool,
     observer: Observer,
-) -> list[Prepared]:
+) -> list[CalibratedMatrix]:
     """Every matrix scaled by the steps that follow from its Fisher information, on `tokens` tokens of training text.
 
     `factors`: matrices are decomposed too, for low-rank factors.
@@ -43,14 +43,14 @@ def calibrate(
     return scaled_matrices(model, found, observer, factors=factors)
 
 
-def fisher(model: Transformer, section: Pack, text: Iterable[Tensor], *, seed: int) -> dict[str, Sensitivity]:
+def fisher(model: Transformer, section: Pack, text: Iterable[Tensor], *, seed: int) -> dict[str, Fisher]:
     """The Fisher information of each matrix on batches of windows (B, T+1)."""
-    return measure(model, text, seed=seed, row_smoothing=section.row_smoothing, damping=section.damping)
+    return estimate_fisher(model, text, seed=seed, row_smoothing=section.row_smoothing, damping=section.damping)
 
 
 def scaled_matrices(
-    model: Transformer, found: dict[str, Sensitivity], observer: Observer, *, factors: bool
-) -> list[Prepared]:
+    model: Transformer, found: dict[str, Fisher], observer: Observer, *, factors: bool
+) -> list[CalibratedMatrix]:
     """Every matrix scaled by the steps that follow from its Fisher information; with `factors`, decomposed too."""
     matrices = [(name, p) for name, p in model.named_parameters() if p.ndim == 2]
 
@@ -60,8 +60,8 @@ def scaled_matrices(
             observer.stage(f"decompose {name}", index / len(matrices))
             yield name, parameter
 
-    def prepared(matrix: tuple[str, Tensor]) -> Prepared:
+    def scaled(matrix: tuple[str, Tensor]) -> CalibratedMatrix:
         name, parameter = matrix
-        return prepare_matrix(name, as_weights(parameter), found[name], low_rank="auto" if factors else "off")
+        return calibrate_matrix(name, as_weights(parameter), found[name], low_rank="auto" if factors else "off")
 
-    return list(in_order(prepared, watched()))
+    return list(parallel_map(scaled, watched()))

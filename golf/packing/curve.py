@@ -51,7 +51,7 @@ def curve(
 
     def point(byte_budget: int) -> CurvePoint:
         kept = packing.best(encoder, byte_budget).kept
-        return _point(kept, score_as_written(inputs, kept.solution.packed, run.artifact, observer))
+        return _point(kept, score_as_written(inputs, kept.solution.built, run.artifact, observer))
 
     found = [point(1 << 50)]
     smallest = smallest_size(encoder)
@@ -89,5 +89,5 @@ def _point(kept: Candidate, found: Score) -> CurvePoint:
 
 def _matrix_bytes(kept: Candidate) -> int:
     """Bytes of the matrices' sections and of the tables they share."""
-    names = {TABLES, *(prepared.name for prepared in kept.encoder.prepared)}
-    return sum(len(p.content) for p in kept.solution.packed.payloads if p.name.partition("/")[0] in names)
+    names = {TABLES, *(matrix.name for matrix in kept.encoder.matrices)}
+    return sum(len(p.content) for p in kept.solution.built.payloads if p.name.partition("/")[0] in names)

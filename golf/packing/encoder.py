@@ -22,9 +22,9 @@ from golf.artifact import (
     assemble,
     compress_zstd,
 )
-from golf.compress.context_search import refined
-from golf.compress.decode_matrix import Coded, Weights, decode_matrix
-from golf.compress.encode_matrix import Prepared, code_matrices, together
+from golf.compress.context_search import search_context_scales
+from golf.compress.decode_matrix import QuantizedMatrix, Weights, decode_matrix
+from golf.compress.encode_matrix import CalibratedMatrix, group_by_width, quantize_matrices
 from golf.compress.entropy import Coder
 from golf.compress.low_rank import LowRank
 from golf.compress.matrix_sections import TABLES, pack_matrices
@@ -35,7 +35,7 @@ from golf.evaluation.rebuild import ContentDigest
 from golf.model import Transformer
 from golf.recipe import Recipe
 from golf.runtime.observer import Observer
-from golf.runtime.parallel import in_order
+from golf.runtime.parallel import parallel_map
 
 _CODECS = ("constriction", "numpy", "sentencepiece", "torch", "zstandard")
 # zstd 22 is no smaller than 19 on such content and takes longer.
@@ -46,14 +46,14 @@ _LEVEL = 19
 class EncodedModel:
     """What an artifact would be made of: integers, sections, and a manifest whose claim is a placeholder."""
 
-    coded: list[Coded]
+    matrices: list[QuantizedMatrix]
     payloads: list[Payload]
     manifest: Manifest
 
     @property
     def ranks(self) -> list[int]:
         """The rank of every matrix's factors."""
-        return [matrix.factors.rank for matrix in self.coded]
+        return [matrix.factors.rank for matrix in self.matrices]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class ModelEncoder:
     recipe: Recipe
     model: Transformer
     tokenizer: Tokenizer
-    prepared: list[Prepared]
+    matrices: list[CalibratedMatrix]
     budget: BudgetEntry
     claim: Claim
     low_rank: LowRank
@@ -74,52 +74,52 @@ class ModelEncoder:
     @property
     def weights(self) -> int:
         """Number of weights of all matrices."""
-        return sum(prepared.scaled.size for prepared in self.prepared)
+        return sum(matrix.scaled.size for matrix in self.matrices)
 
     @property
     def fine_tuned(self) -> bool:
         """Whether the matrices' targets were fine-tuned."""
-        return any(prepared.tuned is not None for prepared in self.prepared)
+        return any(matrix.tuned is not None for matrix in self.matrices)
 
     def least_scale(self) -> float:
         """The global step below which a symbol of some matrix could overflow."""
-        return max(prepared.least_scale() for prepared in self.prepared)
+        return max(matrix.least_scale() for matrix in self.matrices)
 
     def with_quantizer(self, quantizer: Literal["uniform", "trellis"], low_rank: LowRank) -> ModelEncoder:
         """The same matrices rounded in another way."""
         states = STATES if quantizer == "trellis" else 0
-        prepared = [replace(each, states=states) for each in self.prepared]
-        return replace(self, prepared=prepared, low_rank=low_rank)
+        matrices = [replace(each, states=states) for each in self.matrices]
+        return replace(self, matrices=matrices, low_rank=low_rank)
 
     def with_ranks(self, ranks: Iterable[int]) -> ModelEncoder:
         """The same matrices, each with the rank that is given in place of the one that pays at the step."""
-        held = [replace(each, rank=rank) for each, rank in zip(self.prepared, ranks, strict=True)]
-        return replace(self, prepared=held)
+        held = [replace(each, rank=rank) for each, rank in zip(self.matrices, ranks, strict=True)]
+        return replace(self, matrices=held)
 
     def estimate(self, scale: float) -> float:
         """About the bytes that `build` gives at `scale`, right but for a factor, from a sample of the weights."""
-        return sampled_bytes(self.prepared, scale)
+        return sampled_bytes(self.matrices, scale)
 
     def build(self, scale: float) -> tuple[int, EncodedModel]:
         """Real bytes of the file at the global step `scale`, and what it is made of."""
 
-        def code(group: list[Prepared]) -> list[Coded]:
-            return code_matrices(group, scale, low_rank=self.low_rank, poll=self.observer.check)
+        def quantize(group: list[CalibratedMatrix]) -> list[QuantizedMatrix]:
+            return quantize_matrices(group, scale, low_rank=self.low_rank, poll=self.observer.check)
 
-        by_name = {c.name: c for group in in_order(code, self._watched()) for c in group}
-        coded = [by_name[prepared.name] for prepared in self.prepared]
+        by_name = {each.name: each for group in parallel_map(quantize, self._watched()) for each in group}
+        quantized = [by_name[matrix.name] for matrix in self.matrices]
         if self.recipe.pack.coder != "zstd":
-            coded = refined(coded, self.observer.check)
-        payloads = [*self._fixed_payloads(), *_matrix_payloads(coded, self.recipe.pack.coder)]
-        encoded = EncodedModel(coded, payloads, self._manifest(coded))
+            quantized = search_context_scales(quantized, self.observer.check)
+        payloads = [*self._fixed_payloads(), *_matrix_payloads(quantized, self.recipe.pack.coder)]
+        encoded = EncodedModel(quantized, payloads, self._manifest(quantized))
         return len(assemble(encoded.manifest, payloads)), encoded
 
-    def _watched(self) -> Iterator[list[Prepared]]:
-        """Matrices that are coded together."""
+    def _watched(self) -> Iterator[list[CalibratedMatrix]]:
+        """Matrices that are quantized together."""
         done = 0
-        for group in together(self.prepared):
+        for group in group_by_width(self.matrices):
             self.observer.check()
-            self.observer.stage(f"pack {group[0].name}", done / len(self.prepared))
+            self.observer.stage(f"pack {group[0].name}", done / len(self.matrices))
             yield group
             done += len(group)
 
@@ -127,7 +127,7 @@ class ModelEncoder:
         """The model that `encoded` decodes to, on the float model's device."""
         model = Transformer(self.model.shape, self.model.vocab_size)
         weights = {n: self._small(n, p) if p.ndim != 2 else p.detach() for n, p in self.model.named_parameters()}
-        for matrix, values in zip(encoded.coded, in_order(decode_matrix, encoded.coded), strict=True):
+        for matrix, values in zip(encoded.matrices, parallel_map(decode_matrix, encoded.matrices), strict=True):
             weights[matrix.name] = torch.from_numpy(values)
         model.load_state_dict(weights)
         return model.to(self.model.embedding.weight.device)
@@ -146,8 +146,8 @@ class ModelEncoder:
         small = [as_bytes(self._small(n, p)) for n, p in self.model.named_parameters() if p.ndim != 2]
         yield plain_payload("small", b"".join(small))
 
-    def _manifest(self, coded: list[Coded]) -> Manifest:
-        by_name = {matrix.name: matrix for matrix in coded}
+    def _manifest(self, quantized: list[QuantizedMatrix]) -> Manifest:
+        by_name = {matrix.name: matrix for matrix in quantized}
         digest, entries = ContentDigest(), []
         for name, parameter in self.model.named_parameters():
             if (matrix := by_name.get(name)) is None:
@@ -172,12 +172,12 @@ class ModelEncoder:
         )
 
 
-def _matrix_payloads(coded: list[Coded], coder: Coder) -> Iterator[Payload]:
+def _matrix_payloads(quantized: list[QuantizedMatrix], coder: Coder) -> Iterator[Payload]:
     """The tables of all matrices, then the sections of each."""
-    tables, sections = pack_matrices(coded, coder=coder)
+    tables, sections = pack_matrices(quantized, coder=coder)
     if tables is not None:
         yield Payload(TABLES, *tables)
-    for matrix, parts in zip(coded, sections, strict=True):
+    for matrix, parts in zip(quantized, sections, strict=True):
         yield from (Payload(f"{matrix.name}/{part}", *payload) for part, payload in parts.items())
 
 
@@ -199,7 +199,7 @@ def as_bytes(parameter: Tensor) -> bytes:
     return as_weights(parameter).astype("<f4").tobytes()
 
 
-def _entry(name: str, shape: tuple[int, ...], matrix: Coded | None) -> TensorEntry:
+def _entry(name: str, shape: tuple[int, ...], matrix: QuantizedMatrix | None) -> TensorEntry:
     """One tensor's line in the manifest; `matrix` is None for a small tensor."""
     if matrix is None:
         return TensorEntry(name=name, shape=shape, kind="small", rank=0, parameters={})
@@ -207,7 +207,7 @@ def _entry(name: str, shape: tuple[int, ...], matrix: Coded | None) -> TensorEnt
     if matrix.factors.rank:
         parameters["factor_step"] = matrix.factors.base
     if matrix.residual is not None:
-        parameters["spread"] = matrix.spread.whole
+        parameters["spread"] = matrix.context_scales.whole
         if matrix.states:
             parameters["states"] = matrix.states
     return TensorEntry(name=name, shape=shape, kind="matrix", rank=matrix.factors.rank, parameters=parameters)

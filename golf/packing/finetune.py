@@ -28,14 +28,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from golf.compress.context_coder import Histogram, fits, residual_classes
-from golf.compress.context_scales import Spread, whole_spread
-from golf.compress.encode_matrix import ROUNDING, Prepared, Rounding, Tuned, round_matrices, shrinkage
+from golf.compress.context_scales import ContextScales, whole_scale
+from golf.compress.encode_matrix import (
+    ROUNDING,
+    CalibratedMatrix,
+    FineTunedTargets,
+    Rounding,
+    round_matrices,
+    shrinkage,
+)
 from golf.compress.low_rank import Factors, LowRank, reconstruct
 from golf.compress.quantize import Symbols
 from golf.compress.rate_search import bit_price
 from golf.errors import Diverged
 from golf.model import Transformer
-from golf.runtime.parallel import in_order
+from golf.runtime.parallel import parallel_map
 
 # Learning rates, in steps and in the small tensors' own units, from sweeps on .6 M and 3 M parameters (docs/log.md).
 _LR = 0.01
@@ -59,43 +66,45 @@ _WEIGHED_AT = (0.0, 0.25, 0.5, 0.75)
 # fewer bits of 4,096 normal targets) but where the bits of one symbol stand between, when more do not help.
 _EXACT, _FIRST_MOVE, _MOST_TURNS = 1e-4, 1e-3, 16
 # The file is as large as wanted up to this share of the symbols' bits, half of what may be left (golf.fit). Files of
-# 3 to 10 kB jump by .3 to 1 % as their spreads are refined; the best of so many lies within .4 % (docs/log.md).
+# 3 to 10 kB jump by .3 to 1 % as their context scales are searched; the best of so many lies within .4 % (docs/log.md).
 _LANDED, _MOST_PROBES = 2.5e-4, 16
 # A batch is computed in so many parts, whatever the number of threads.
 _PARTS = 4
 
 
 @dataclass(frozen=True)
-class Tuning:
+class FineTuned:
     """Matrices with tuned targets, tuned small tensors by name, and each batch's KL divergence in nats per token."""
 
-    prepared: list[Prepared]
+    matrices: list[CalibratedMatrix]
     small: dict[str, Tensor]
     divergences: list[float]
 
 
-def tune(
+def finetune(
     model: Transformer,
-    prepared: list[Prepared],
+    calibrated: list[CalibratedMatrix],
     batches: Iterable[Tensor],
     *,
     count: int,
     scale: float,
     low_rank: LowRank,
     text_share: float = 0.0,
-    spare: Callable[[Tuning], int] = lambda _tuning: 0,
-    step: Callable[[float], None] = lambda _share: None,
-) -> Tuning:
-    """Tune what `prepared` packs to at the global step `scale` on `count` batches of windows (B, T+1) int64.
+    bytes_left: Callable[[FineTuned], int] = lambda _tuning: 0,
+    progress: Callable[[float], None] = lambda _share: None,
+) -> FineTuned:
+    """Tune what `calibrated` packs to at the global step `scale` on `count` batches of windows (B, T+1) int64.
 
-    `text_share` of the objective is the text's own loss, the rest the divergence from the float model. `spare` tells
-    how many bytes a pack of what was tuned so far leaves of its budget, less than 0 where it is over; the one returned
-    leaves about none. `model` is the float model and stays as it is; `prepared` must not be for a trellis. Raises
-    Diverged where the packed model's predictions are not finite.
+    `text_share` of the objective is the text's own loss, the rest the divergence from the float model. `bytes_left`
+    tells how many bytes a pack of what was tuned so far leaves of its budget, less than 0 where it is over; the one
+    returned leaves about none. `model` is the float model and stays as it is; `calibrated` must not be for a trellis.
+    Raises Diverged where the packed model's predictions are not finite.
     """
     device = model.embedding.weight.device
-    found = in_order(lambda each: round_matrices([each], scale, low_rank=low_rank)[0], _watched(prepared, step))
-    matrices = [_Matrix(each, scale, rounding, device) for each, rounding in zip(prepared, found, strict=True)]
+    found = parallel_map(
+        lambda each: round_matrices([each], scale, low_rank=low_rank)[0], _watched(calibrated, progress)
+    )
+    matrices = [_Matrix(each, scale, rounding, device) for each, rounding in zip(calibrated, found, strict=True)]
     packed = copy.deepcopy(model)
     parameters = dict(packed.named_parameters())
     small = {name: p for name, p in parameters.items() if p.ndim != 2}
@@ -106,14 +115,14 @@ def tune(
     divergences: list[float] = []
     weighed_at = {round(share * count) for share in _WEIGHED_AT}
 
-    def tuning() -> Tuning:
-        tuned = [each.result(before, scale) for each, before in zip(matrices, prepared, strict=True)]
-        return Tuning(tuned, {name: p.detach() for name, p in small.items()}, divergences)
+    def tuning() -> FineTuned:
+        tuned = [each.result(before, scale) for each, before in zip(matrices, calibrated, strict=True)]
+        return FineTuned(tuned, {name: p.detach() for name, p in small.items()}, divergences)
 
     for index, batch in enumerate(batches):
-        step(index / count)
+        progress(index / count)
         if index in weighed_at:
-            rate.weighed(spare(tuning()))
+            rate.weighed(bytes_left(tuning()))
         if index % _EVERY == 0:
             rate.control(hold=index > _HELD_FROM * count)
         for each in matrices:
@@ -126,10 +135,10 @@ def tune(
         packed.zero_grad()
         if not math.isfinite(divergences[-1]):
             raise Diverged("tuning: the packed model's predictions are not finite; set pack.tune_tokens = 0")
-    return _landed(tuning, rate, spare)
+    return _landed(tuning, rate, bytes_left)
 
 
-def _landed(tuning: Callable[[], Tuning], rate: _Rate, spare: Callable[[Tuning], int]) -> Tuning:
+def _landed(tuning: Callable[[], FineTuned], rate: _Rate, bytes_left: Callable[[FineTuned], int]) -> FineTuned:
     """The tuning, projected onto the bits at which its file is as large as its byte budget.
 
     By Newton's steps, since a bit more makes the file an eighth of a byte larger. Sizes of small files jump by more
@@ -139,7 +148,7 @@ def _landed(tuning: Callable[[], Tuning], rate: _Rate, spare: Callable[[Tuning],
     best, least = tuning(), math.inf
     for turn in range(_MOST_PROBES):
         found, bits = tuning(), rate.bits()
-        left = spare(found)
+        left = bytes_left(found)
         if abs(left) < least:
             best, least = found, abs(left)
         if 8 * least <= _LANDED * bits:
@@ -160,9 +169,9 @@ def _optimizer(
     )
 
 
-def _watched(prepared: list[Prepared], step: Callable[[float], None]) -> Iterator[Prepared]:
-    for each in prepared:
-        step(0.0)
+def _watched(calibrated: list[CalibratedMatrix], progress: Callable[[float], None]) -> Iterator[CalibratedMatrix]:
+    for each in calibrated:
+        progress(0.0)
         yield each
 
 
@@ -183,7 +192,7 @@ def _descend(model: Transformer, packed: Transformer, windows: Tensor, text_shar
                 objective = (1 - text_share) * divergence + text_share * text
         return float(divergence.detach()), torch.autograd.grad(objective, parameters)
 
-    for divergence, gradients in in_order(part, windows.chunk(_PARTS), device=windows.device):
+    for divergence, gradients in parallel_map(part, windows.chunk(_PARTS), device=windows.device):
         total += divergence
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
@@ -201,9 +210,9 @@ class _Rate:
         self._sum, self._last = 0.0, _FIRST_MOVE
         self.wanted = self.bits()
 
-    def weighed(self, spare: int) -> None:
-        """Want as many bits more as there are `spare` bytes: models of the code and tables differ from the file."""
-        self.wanted = self.bits() + 8 * spare
+    def weighed(self, bytes_left: int) -> None:
+        """Want as many bits more as there are `bytes_left`: models of the code and tables differ from the file."""
+        self.wanted = self.bits() + 8 * bytes_left
 
     def control(self, *, hold: bool) -> None:
         """Raise the price where there are too many bits, lower it where too few; then `hold` them."""
@@ -261,7 +270,7 @@ def falling_root(f: Callable[[float], float], *, step: float, error: float) -> f
 class _Matrix:
     """One matrix as a function of its targets (M, N), in units of its steps."""
 
-    def __init__(self, given: Prepared, scale: float, rounding: Rounding, device: torch.device) -> None:
+    def __init__(self, given: CalibratedMatrix, scale: float, rounding: Rounding, device: torch.device) -> None:
         factors, targets = rounding.factors, rounding.targets
         self.name, self._factors = given.name, factors
         self._steps = torch.from_numpy(given.steps.relative()).mul_(given.base * scale).to(device)
@@ -270,10 +279,10 @@ class _Matrix:
         if targets is not None:
             self.targets = torch.from_numpy(targets).to(device)
             symbols = self.targets.round().to(torch.int32).cpu().numpy()
-            spread = Spread(whole_spread(symbols, given.steps) if symbols.any() else 0, *given.offsets)
-            self._classes = residual_classes(given.steps, spread).reshape(-1)
+            scales = ContextScales(whole_scale(symbols, given.steps) if symbols.any() else 0, *given.offsets)
+            self._classes = residual_classes(given.steps, scales).reshape(-1)
             # in units of each one's step, what rounding adds included
-            variances = torch.from_numpy(spread.variances()).to(device) / self._steps.square()
+            variances = torch.from_numpy(scales.variances()).to(device) / self._steps.square()
             level = float((self.targets.square() / variances).cpu().numpy().mean(dtype=np.float64))
             self._variances = variances.mul_(level).add_(ROUNDING)
 
@@ -310,12 +319,12 @@ class _Matrix:
         targets = self.targets if ratio == 1 else self.targets * shrinkage(self._variances, ratio)
         return targets.round().to(torch.int32).cpu().numpy()
 
-    def result(self, given: Prepared, scale: float) -> Prepared:
+    def result(self, given: CalibratedMatrix, scale: float) -> CalibratedMatrix:
         """`given` with the tuned targets."""
         if self.targets is None:
             return given
         targets = (self.targets * scale).cpu().numpy()
-        return replace(given, tuned=Tuned(targets, self._variances.cpu().numpy(), self._factors, scale))
+        return replace(given, tuned=FineTunedTargets(targets, self._variances.cpu().numpy(), self._factors, scale))
 
 
 def _product(factors: Factors, device: torch.device) -> Tensor | None:

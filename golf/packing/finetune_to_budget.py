@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from golf.packing.encoder import ModelEncoder
-from golf.packing.finetune import Tuning, tune
+from golf.packing.finetune import FineTuned, finetune
 from golf.packing.inputs import PackInputs
 from golf.packing.methods import Methods
 from golf.packing.search import Candidate
@@ -33,30 +33,30 @@ def fine_tuner(
     def fine_tuned(candidate: Candidate, byte_budget: int) -> ModelEncoder:
         encoder, scale = candidate.encoder, candidate.solution.scale
 
-        def as_tuned(tuning: Tuning) -> ModelEncoder:
-            return replace(encoder, prepared=tuning.prepared, small=tuning.small)
+        def as_tuned(tuning: FineTuned) -> ModelEncoder:
+            return replace(encoder, matrices=tuning.matrices, small=tuning.small)
 
-        def spare(tuning: Tuning) -> int:
+        def bytes_left(tuning: FineTuned) -> int:
             with time_budget.paused():
                 return round((1 - AIM_BELOW) * byte_budget) - as_tuned(tuning).build(scale)[0]
 
-        def step(share: float) -> None:
+        def progress(share: float) -> None:
             observer.check()
             observer.stage("tune", share)
 
         batch_tokens = section.tune_batch_tokens
         batches = windows.fine_tuning(plan.tokens, batch_tokens=batch_tokens)
         with time_budget.using("tuning"):
-            tuning = tune(
+            tuning = finetune(
                 inputs.model,
-                encoder.prepared,
+                encoder.matrices,
                 time_budget.in_time(batches, "tuning"),
                 count=windows.count(plan.tokens, batch_tokens=batch_tokens),
                 scale=scale,
                 low_rank=encoder.low_rank,
                 text_share=plan.text_share,
-                spare=spare,
-                step=step,
+                bytes_left=bytes_left,
+                progress=progress,
             )
         return as_tuned(tuning)
 

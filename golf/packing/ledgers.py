@@ -71,8 +71,8 @@ def pack_result(
 
 def predicted_gap(encoder: ModelEncoder, solution: Solution[EncodedModel]) -> float:
     """Predicted loss increase, nats per token, under the Fisher information that the steps were made from."""
-    coded = zip(encoder.prepared, solution.packed.coded, strict=True)
-    return sum(distortion(matrix, symbols, solution.scale) for matrix, symbols in coded)
+    pairs = zip(encoder.matrices, solution.built.matrices, strict=True)
+    return sum(distortion(matrix, symbols, solution.scale) for matrix, symbols in pairs)
 
 
 def candidate_entries(choice: Choice) -> list[CandidateEntry]:
@@ -92,15 +92,15 @@ def candidate_entries(choice: Choice) -> list[CandidateEntry]:
 
 def rate_ledger(encoder: ModelEncoder, solution: Solution[EncodedModel], gap: float) -> RateLedger:
     """Bits per weight up to the rate-distortion limit at a loss of `gap`, and what lies above it."""
-    names = {matrix.name for matrix in solution.packed.coded}
+    names = {matrix.name for matrix in solution.built.matrices}
     sizes = {"residual": 0, TABLES: 0, "side": 0}
-    for payload in solution.packed.payloads:
+    for payload in solution.built.payloads:
         owner, _, part = payload.name.partition("/")
         if owner == TABLES or owner in names:
             kind = owner if owner == TABLES else part if part in sizes else "side"
             sizes[kind] += 8 * len(payload.content)
-    weights, ideal = encoder.weights, ideal_bits(solution.packed.coded)
-    limit = limit_bits(encoder.prepared, gap) if gap > 0 else None
+    weights, ideal = encoder.weights, ideal_bits(solution.built.matrices)
+    limit = limit_bits(encoder.matrices, gap) if gap > 0 else None
     return RateLedger(
         ideal=ideal / weights,
         limit=None if limit is None else limit / weights,
@@ -140,19 +140,19 @@ def clock_ledger(
 
 def factor_entries(encoder: ModelEncoder, solution: Solution[EncodedModel]) -> list[FactorsEntry]:
     """What each matrix's factors hold and cost, and what packing it without them at the same step would cost."""
-    if not any(solution.packed.ranks):
+    if not any(solution.built.ranks):
         return []
-    plain = replace(encoder, prepared=[replace(p, tuned=None) for p in encoder.prepared])
+    plain = replace(encoder, matrices=[replace(p, tuned=None) for p in encoder.matrices])
     bytes_with, bytes_without = (_matrix_bytes(plain, solution.scale, rank) for rank in (encoder.low_rank, "off"))
     entries = []
-    for prepared, coded in zip(encoder.prepared, solution.packed.coded, strict=True):
-        if coded.factors.rank and prepared.spectrum is not None:
+    for calibrated, quantized in zip(encoder.matrices, solution.built.matrices, strict=True):
+        if quantized.factors.rank and calibrated.spectrum is not None:
             entries.append(
                 FactorsEntry(
-                    name=coded.name,
-                    rank=coded.factors.rank,
-                    energy=prepared.spectrum.energy(coded.factors.rank),
-                    saved=bytes_without[coded.name] - bytes_with[coded.name],
+                    name=quantized.name,
+                    rank=quantized.factors.rank,
+                    energy=calibrated.spectrum.energy(quantized.factors.rank),
+                    saved=bytes_without[quantized.name] - bytes_with[quantized.name],
                 )
             )
     return entries

@@ -18,7 +18,7 @@ from golf.packing.inputs import PackInputs
 from golf.packing.text_windows import TextWindows
 from golf.runtime import durable
 from golf.runtime.observer import Observer
-from golf.runtime.parallel import in_order
+from golf.runtime.parallel import parallel_map
 
 
 def held_out_gap(model: Transformer, rebuilt: Transformer, windows: TextWindows) -> float:
@@ -28,7 +28,7 @@ def held_out_gap(model: Transformer, rebuilt: Transformer, windows: TextWindows)
     def difference(window: Tensor) -> float:
         return float(rebuilt.loss(window) - model.loss(window))
 
-    return statistics.fmean(in_order(difference, windows.held_out(), device=windows.device))
+    return statistics.fmean(parallel_map(difference, windows.held_out(), device=windows.device))
 
 
 def score(inputs: PackInputs, model: Transformer, observer: Observer) -> Score:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from golf.artifact import BudgetEntry
-from golf.compress.encode_matrix import Prepared
+from golf.compress.encode_matrix import CalibratedMatrix
 from golf.evaluation.loss import Score
 from golf.packing.calibrate import calibrate
 from golf.packing.encoder import EncodedModel, ModelEncoder
@@ -91,7 +91,7 @@ class Packing:
         windows = text_windows(inputs, observer)
         return cls(inputs, windows, time_budget_of(inputs, windows), observer)
 
-    def calibrated(self) -> list[Prepared]:
+    def calibrated(self) -> list[CalibratedMatrix]:
         """Every matrix scaled by its steps, from as many tokens as the recipe says and the clock allows."""
         section = self.inputs.recipe.pack
         tokens = calibration_tokens(self.inputs, self.windows, self.time_budget)
@@ -106,14 +106,14 @@ class Packing:
             observer=self.observer,
         )
 
-    def encoder(self, matrices: list[Prepared], float_score: Score) -> ModelEncoder:
+    def encoder(self, matrices: list[CalibratedMatrix], float_score: Score) -> ModelEncoder:
         """The encoder of calibrated matrices, with the float model's score in the claim's place."""
         recipe = self.inputs.recipe
         return ModelEncoder(
             recipe=recipe,
             model=self.inputs.model,
             tokenizer=self.inputs.data.tokenizer,
-            prepared=matrices,
+            matrices=matrices,
             budget=BudgetEntry(cap=recipe.budget.cap, code_bytes=recipe.budget.code_bytes),
             claim=claim_of(self.inputs, float_score, float_score),
             low_rank=recipe.pack.low_rank,
@@ -124,7 +124,7 @@ class Packing:
         """The best of the methods worth trying at `byte_budget` bytes; raises CapError where none fits."""
         inputs, windows = self.inputs, self.windows
         section, case = inputs.recipe.pack, case_of(inputs, byte_budget)
-        plan = affordable_methods(section, case, inputs, windows, self.time_budget, encoder.prepared)
+        plan = affordable_methods(section, case, inputs, windows, self.time_budget, encoder.matrices)
         self._note_cut("tune_tokens", case.tokens, plan.tokens)
         search = Search(
             byte_budget=byte_budget,

@@ -36,9 +36,9 @@ def publish(
     """
     budget = encoder.budget
     for slack in (*CLAIM_SLACKS[1:], None):
-        found = score_as_written(inputs, solution.packed, out, observer)
+        found = score_as_written(inputs, solution.built, out, observer)
         claim = claim_of(inputs, found, float_score)
-        content = assemble(replace(solution.packed.manifest, claim=claim), solution.packed.payloads)
+        content = assemble(replace(solution.built.manifest, claim=claim), solution.built.payloads)
         if len(content) + budget.code_bytes <= budget.cap:
             durable.write_bytes(out, content)
             return solution, found

@@ -28,11 +28,12 @@ class RateLedger:
     """Bits per weight of the matrices: `ideal`, `coder` and `side` add up to them, `limit` and `shaping` to `ideal`.
 
     `ideal` is what ideal codes of the symbols need, `coder` what the real ones and their tables need above it, `side`
-    are scales, spreads and factors. `limit` is the rate-distortion limit of Gaussian weights whose rows have variances
-    of their own, at the loss that the symbols are predicted to cost; of tuned ones, whose prediction knows nothing of
-    what tuning gained, at what they were measured to cost on training text. `shaping` is .2546 for scalar quantization
-    at high rates, less where columns differ too, and below 0 where tuning finds what the quadratic model does not know.
-    Both are None where tuning made the model better than the float one: no limit is known for that.
+    are step codes, context scales and factors. `limit` is the rate-distortion limit of Gaussian weights whose rows have
+    variances of their own, at the loss that the symbols are predicted to cost; of fine-tuned ones, whose prediction
+    knows nothing of what tuning gained, at what they were measured to cost on training text. `shaping` is .2546 for
+    scalar quantization at high rates, less where columns differ too, and below 0 where fine-tuning finds what the
+    quadratic model does not know. Both are None where fine-tuning made the model better than the float one: no limit is
+    known for that.
     """
 
     ideal: float

@@ -79,14 +79,14 @@ class Search:
         began, least = time.monotonic(), encoder.least_scale()
         finest = max(finest_scale(encoder.weights, self.target_gap), least)
         found = solve_to_budget(encoder, self.byte_budget, finest=finest)
-        gap = self.gap(encoder, found.packed)
+        gap = self.gap(encoder, found.built)
         for _ in range(_MOST_REFINEMENTS if self.refine else 0):
             # The prediction knows curvature only. A model that is still far from its optimum also has slopes.
             if found.binding or finest == least or gap <= self.target_gap:
                 break
             finest = max(finest / 2, least)
             found = solve_to_budget(encoder, self.byte_budget, finest=finest)
-            gap = self.gap(encoder, found.packed)
+            gap = self.gap(encoder, found.built)
         plain = replace(method, fine_tune=False)
         return Candidate(plain, encoder, found, gap, time.monotonic() - began)
 
@@ -96,7 +96,7 @@ class Search:
         byte_budget = self.byte_budget if binding else rounded.solution.size
         encoder = self.fine_tune(rounded, byte_budget)
         found = solve_near(encoder, byte_budget, rounded.solution.scale)
-        gap = self.gap(encoder, found.packed)
+        gap = self.gap(encoder, found.built)
         method = replace(rounded.method, fine_tune=True)
         return Candidate(method, encoder, replace(found, binding=binding), gap, time.monotonic() - began)
 
@@ -107,8 +107,8 @@ def solve_to_budget(encoder: ModelEncoder, byte_budget: int, *, finest: float) -
     Low-rank factors whose ranks change with the step make sizes jump over the budget: then the ranks are held.
     """
     found = _solve(encoder, byte_budget, finest=finest)
-    if found.binding and not is_full(found.size, byte_budget) and any(found.packed.ranks):
-        held = _solve(encoder.with_ranks(found.packed.ranks), byte_budget, finest=finest, start=found.scale)
+    if found.binding and not is_full(found.size, byte_budget) and any(found.built.ranks):
+        held = _solve(encoder.with_ranks(found.built.ranks), byte_budget, finest=finest, start=found.scale)
         found = max(found, held, key=lambda each: each.size)
     return found
 

@@ -13,20 +13,20 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from golf.compress.encode_matrix import Prepared
+from golf.compress.encode_matrix import CalibratedMatrix
 from golf.compress.rate_search import finest_scale
 from golf.data import TokenSet
 from golf.errors import UsageError
 from golf.model import Transformer
 from golf.packing.calibrate import fisher, scaled_matrices
-from golf.packing.finetune import tune
+from golf.packing.finetune import finetune
 from golf.packing.inputs import PackInputs
 from golf.packing.methods import Case, Method, Methods, methods
 from golf.packing.text_windows import CALIBRATION_BATCH, HELD_OUT_BATCH, HELD_OUT_TOKENS, TextWindows
 from golf.packing.time_budget import TimeBudget, affordable
 from golf.recipe import Pack, Recipe
 from golf.runtime.observer import Observer
-from golf.runtime.parallel import in_order
+from golf.runtime.parallel import parallel_map
 
 # Timed once, a calibration on a busy machine took up to 1.2 times as long the next time (two cores, quickstart).
 MARGIN = 1.25
@@ -73,7 +73,7 @@ def affordable_methods(
     inputs: PackInputs,
     windows: TextWindows,
     time_budget: TimeBudget,
-    prepared: list[Prepared],
+    matrices: list[CalibratedMatrix],
 ) -> Methods:
     """The methods for `case`, on as many tokens of fine-tuning as the clock allows, and no more than it allows.
 
@@ -84,7 +84,7 @@ def affordable_methods(
         return plan
     measurement = time_budget.expected["looks"]
     if any(each.fine_tune for each in plan.tried):
-        each = MARGIN * fine_tuning_seconds(inputs.model, section, windows, prepared)
+        each = MARGIN * fine_tuning_seconds(inputs.model, section, windows, matrices)
         time_budget.expected["tuning"] = each
         left = time_budget.left - measurement * measurements(plan.tried)
         tokens = _in_time(windows, case.tokens, section.tune_batch_tokens, each=each, left=left)
@@ -122,9 +122,9 @@ def reserve(recipe: Recipe, model: Transformer, data: TokenSet, device: torch.de
     if any(each.fine_tune for each in plan.tried):
         # decomposing takes long, and the speed of fine-tuning hardly depends on low-rank factors
         found = fisher(model, section, windows.random(1, batch_tokens=CALIBRATION_BATCH), seed=recipe.seed)
-        prepared = scaled_matrices(model, found, observer, factors=False)
+        matrices = scaled_matrices(model, found, observer, factors=False)
         batches = windows.count(section.tune_tokens, batch_tokens=section.tune_batch_tokens)
-        needed += batches * fine_tuning_seconds(model, section, windows, prepared)
+        needed += batches * fine_tuning_seconds(model, section, windows, matrices)
     if MARGIN * needed >= seconds:
         raise UsageError(
             f"calibration and tuning take about {MARGIN * needed:.1f} s here, and train.max_seconds = {seconds:g} "
@@ -172,15 +172,17 @@ def measurement_seconds(model: Transformer, windows: TextWindows) -> float:
         return float(model.loss(window))
 
     def pass_over() -> None:
-        list(in_order(loss, windows.random(count, batch_tokens=HELD_OUT_BATCH), device=windows.device))
+        list(parallel_map(loss, windows.random(count, batch_tokens=HELD_OUT_BATCH), device=windows.device))
 
     return 2 * _warm_seconds(pass_over) / count * whole
 
 
-def fine_tuning_seconds(model: Transformer, section: Pack, windows: TextWindows, prepared: list[Prepared]) -> float:
+def fine_tuning_seconds(
+    model: Transformer, section: Pack, windows: TextWindows, matrices: list[CalibratedMatrix]
+) -> float:
     """Seconds of one batch of fine-tuning."""
     asked = []
-    plain = [replace(each, states=0) for each in prepared]
+    plain = [replace(each, states=0) for each in matrices]
 
     def batches() -> Iterator[Tensor]:
         for batch in windows.random(_TRIAL, batch_tokens=section.tune_batch_tokens):
@@ -188,7 +190,7 @@ def fine_tuning_seconds(model: Transformer, section: Pack, windows: TextWindows,
             yield batch
 
     scale = finest_scale(sum(each.scaled.size for each in plain), _TRIAL_GAP)
-    tune(model, plain, batches(), count=_TRIAL, scale=scale, low_rank=section.low_rank)
+    finetune(model, plain, batches(), count=_TRIAL, scale=scale, low_rank=section.low_rank)
     return [later - earlier for earlier, later in pairwise(asked)][-1]
 
 

@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_order(
+def parallel_map(
     function: Callable[[Item], Result],
     items: Iterable[Item],
     *,

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from golf.compress.fisher import measure
-from golf.compress.size_estimate import Prediction, predict
+from golf.compress.fisher import estimate_fisher
+from golf.compress.size_estimate import SizeEstimate, estimate_size
 from golf.data import Batches
 from golf.errors import Diverged
 from golf.evaluation.loss import Score, evaluate
 from golf.model import Transformer, role
 from golf.optim.schedules import rank_of
 from golf.optim.spectral import effective_rank, energy_share, singular_values, stable_rank
-from golf.training.state import Session
+from golf.training.state import TrainingState
 
 # Sequences behind each predicted size during training: its error from them is below that of the entropy estimate. They
 # go to the threads as batches, and more batches than two cost more than a third thread gains.
@@ -26,54 +26,54 @@ _LOOK_WINDOWS = 8
 _LOOK_BATCHES = 2
 
 
-def look(session: Session, before: dict[str, Tensor]) -> tuple[dict[str, Any], Prediction]:
+def diagnose(state: TrainingState, before: dict[str, Tensor]) -> tuple[dict[str, Any], SizeEstimate]:
     """Validation loss, spectra by matrix and by role, and the predicted packed size, of what would be packed now.
 
     `before` are the matrices before the last step. Raises Diverged.
     """
-    session.check_weights()
-    spectra = matrix_figures(session.model, before, share=session.recipe.optimizer.rank.end)
-    with session.averaged():
-        score = score_model(session, session.recipe.train.eval_tokens)
+    state.check_weights()
+    spectra = matrix_figures(state.model, before, share=state.recipe.optimizer.rank.end)
+    with state.averaged():
+        score = score_model(state, state.recipe.train.eval_tokens)
         if not np.isfinite(score.loss):
-            raise Diverged(f"step {session.step}: the validation loss is not finite; {session.kept()}")
-        prediction = predict_size(session)
+            raise Diverged(f"step {state.step}: the validation loss is not finite; {state.kept()}")
+        prediction = predict_size(state)
     record = {"val_loss": score.loss, "val_bpb": score.bpb, **_by_role(spectra), "matrices": spectra}
     record |= {f"predicted_{key}": value for key, value in dataclasses.asdict(prediction).items()}
     return record, prediction
 
 
-def score_model(session: Session, tokens: int, stop: Callable[[], None] | None = None) -> Score:
+def score_model(state: TrainingState, tokens: int, stop: Callable[[], None] | None = None) -> Score:
     """Loss on the first `tokens` validation tokens."""
     # one more token than targets, so that a power of two of them are scored
-    scored = session.data.val.slice(0, min(tokens + 1, len(session.data.val)))
+    scored = state.data.val.slice(0, min(tokens + 1, len(state.data.val)))
     return evaluate(
-        session.model,
+        state.model,
         scored,
-        session.data.tokenizer.byte_counts(scored),
-        sequence_length=session.recipe.train.sequence_length,
-        device=session.device,
+        state.data.tokenizer.byte_counts(scored),
+        sequence_length=state.recipe.train.sequence_length,
+        device=state.device,
         stop=stop,
     )
 
 
-def predict_size(session: Session) -> Prediction:
+def predict_size(state: TrainingState) -> SizeEstimate:
     """The packed size at the recipe's cap, were the run to end now."""
-    recipe, T = session.recipe, session.recipe.train.sequence_length
+    recipe, T = state.recipe, state.recipe.train.sequence_length
     tokens = _LOOK_WINDOWS // _LOOK_BATCHES * T
-    windows = Batches(session.data.train, batch_tokens=tokens, sequence_length=T, seed=recipe.seed + 1)
-    sensitivities = measure(
-        session.model,
-        (torch.from_numpy(windows.batch(index)).to(session.device) for index in range(_LOOK_BATCHES)),
+    windows = Batches(state.data.train, batch_tokens=tokens, sequence_length=T, seed=recipe.seed + 1)
+    fishers = estimate_fisher(
+        state.model,
+        (torch.from_numpy(windows.batch(index)).to(state.device) for index in range(_LOOK_BATCHES)),
         seed=recipe.seed,
         row_smoothing=recipe.pack.row_smoothing,
         damping=recipe.pack.damping,
     )
-    small = sum(p.numel() * 2 for p in session.model.parameters() if p.ndim != 2)
-    return predict(
-        {n: p.detach().float().cpu().numpy() for n, p in session.model.named_parameters() if p.ndim == 2},
-        sensitivities,
-        other_bytes=small + session.data.tokenizer.packed_size,
+    small = sum(p.numel() * 2 for p in state.model.parameters() if p.ndim != 2)
+    return estimate_size(
+        {n: p.detach().float().cpu().numpy() for n, p in state.model.named_parameters() if p.ndim == 2},
+        fishers,
+        other_bytes=small + state.data.tokenizer.packed_size,
         room=recipe.budget.cap - recipe.budget.code_bytes,
         target_gap=recipe.pack.target_gap,
         trellis=recipe.pack.quantizer != "uniform",

@@ -24,7 +24,7 @@ from golf.runtime.processes import ALONE, Processes
 
 
 @dataclass
-class Session:
+class TrainingState:
     """A training between two steps."""
 
     recipe: Recipe

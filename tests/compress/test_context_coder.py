@@ -8,25 +8,25 @@ from hypothesis import strategies as st
 
 from golf.compress.context_coder import (
     CLASSES,
-    COLUMN_SPREADS,
+    COLUMN_SCALES,
     KNOWN,
     MAX_HIGH,
     RESIDUALS,
-    ROW_SPREADS,
+    ROW_SCALES,
     ROWS,
     SECOND_GRID,
     Histogram,
     Tables,
+    context_scale_classes,
     fits,
     residual_classes,
     scale_classes,
-    spread_classes,
 )
-from golf.compress.context_scales import Spread
-from golf.compress.quantize import Steps
+from golf.compress.context_scales import ContextScales
+from golf.compress.quantize import StepCodes
 from golf.errors import DamagedFile
 
-EVERY_CLASS = [k for k in range(CLASSES) if k <= COLUMN_SPREADS or k >= SECOND_GRID]
+EVERY_CLASS = [k for k in range(CLASSES) if k <= COLUMN_SCALES or k >= SECOND_GRID]
 
 
 def coded(symbols, classes):
@@ -38,11 +38,11 @@ def coded(symbols, classes):
 def gaussian_matrix(M, N, *, seed=0, deviation=1.0):
     """Symbols of equal weights under steps that differ by row and column, with their classes."""
     rng = np.random.default_rng(seed)
-    steps = Steps(rng.integers(0, 8, M).astype(np.uint8), rng.integers(0, 8, N).astype(np.uint8))
+    steps = StepCodes(rng.integers(0, 8, M).astype(np.uint8), rng.integers(0, 8, N).astype(np.uint8))
     deviations = deviation * 4 / steps.relative()
     symbols = np.rint(rng.normal(size=(M, N)) * deviations).astype(np.int32).reshape(-1)
-    spread = Spread.even(round(4 * np.log2(deviation * 4)), (M, N))
-    return symbols, residual_classes(steps, spread).reshape(-1)
+    scales = ContextScales.even(round(4 * np.log2(deviation * 4)), (M, N))
+    return symbols, residual_classes(steps, scales).reshape(-1)
 
 
 @settings(max_examples=60)
@@ -82,28 +82,28 @@ def test_low_bits_as_uniform_ones_lose_next_to_nothing():
 
 def test_steps_that_differ_make_it_cheaper_than_one_histogram():
     symbols, classes = gaussian_matrix(400, 400)
-    together = Histogram()
-    together.add(symbols, np.zeros_like(classes))
+    group_by_width = Histogram()
+    group_by_width.add(symbols, np.zeros_like(classes))
     histogram, _, _ = coded(symbols, classes)
-    assert histogram.ideal_bits() < 0.97 * together.ideal_bits()
+    assert histogram.ideal_bits() < 0.97 * group_by_width.ideal_bits()
 
 
 def test_a_class_is_the_deviation_in_half_octaves():
-    steps = Steps(np.array([0, 4], dtype=np.uint8), np.array([0, 2], dtype=np.uint8))
-    assert residual_classes(steps, Spread.even(0, (2, 2))).tolist() == [[8, 7], [6, 5]]
-    assert residual_classes(steps, Spread.even(-400, (2, 2))).max() == 0
-    assert residual_classes(steps, Spread.even(4000, (2, 2))).min() == RESIDUALS - 1
+    steps = StepCodes(np.array([0, 4], dtype=np.uint8), np.array([0, 2], dtype=np.uint8))
+    assert residual_classes(steps, ContextScales.even(0, (2, 2))).tolist() == [[8, 7], [6, 5]]
+    assert residual_classes(steps, ContextScales.even(-400, (2, 2))).max() == 0
+    assert residual_classes(steps, ContextScales.even(4000, (2, 2))).min() == RESIDUALS - 1
     assert scale_classes(2, 1, 1).tolist() == [ROWS, ROWS, ROWS + 1, ROWS + 2]
 
 
 def test_spreads_of_rows_and_columns_move_the_classes_of_their_symbols():
-    steps = Steps(np.zeros(2, dtype=np.uint8), np.zeros(2, dtype=np.uint8))
-    wider = Spread(0, np.array([0, 4], dtype=np.int8), np.array([0, -2], dtype=np.int8))
+    steps = StepCodes(np.zeros(2, dtype=np.uint8), np.zeros(2, dtype=np.uint8))
+    wider = ContextScales(0, np.array([0, 4], dtype=np.int8), np.array([0, -2], dtype=np.int8))
     assert residual_classes(steps, wider).tolist() == [[8, 7], [10, 9]]
-    assert spread_classes(1, 2).tolist() == [ROW_SPREADS, COLUMN_SPREADS, COLUMN_SPREADS]
+    assert context_scale_classes(1, 2).tolist() == [ROW_SCALES, COLUMN_SCALES, COLUMN_SCALES]
 
 
-@pytest.mark.parametrize(("version", "strange"), [(2, ROW_SPREADS), (2, SECOND_GRID), (4, ROW_SPREADS), (7, 61)])
+@pytest.mark.parametrize(("version", "strange"), [(2, ROW_SCALES), (2, SECOND_GRID), (4, ROW_SCALES), (7, 61)])
 def test_a_class_that_a_version_does_not_know_is_refused(version, strange):
     def tables(k):
         return struct.pack("<BhH", k, 0, 1) + bytes([0])

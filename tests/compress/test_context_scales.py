@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golf.compress.context_scales import MOST_OFFSET, Spread, offsets, whole_spread
-from golf.compress.quantize import Steps
+from golf.compress.context_scales import MOST_OFFSET, ContextScales, offsets, whole_scale
+from golf.compress.quantize import StepCodes
 
 
 def separable(rows, columns, *, seed=0):
@@ -39,17 +39,17 @@ def test_odd_matrices_have_spreads_within_bounds(matrix):
 @given(st.integers(1, 20), st.integers(1, 20), st.integers(-50, 50), st.integers(0, 99))
 def test_a_level_is_the_whole_with_row_and_column_less_the_steps(M, N, whole, seed):
     rng = np.random.default_rng(seed)
-    steps = Steps(rng.integers(0, 256, M).astype(np.uint8), rng.integers(0, 256, N).astype(np.uint8))
+    steps = StepCodes(rng.integers(0, 256, M).astype(np.uint8), rng.integers(0, 256, N).astype(np.uint8))
     codes = [rng.integers(-MOST_OFFSET, MOST_OFFSET + 1, n).astype(np.int8) for n in (M, N)]
-    levels, i, j = Spread(whole, *codes).levels(steps), seed % M, seed % N
+    levels, i, j = ContextScales(whole, *codes).levels(steps), seed % M, seed % N
     assert levels[i, j] == whole + int(codes[0][i]) + int(codes[1][j]) - int(steps.rows[i]) - int(steps.columns[j])
 
 
 def test_variances_are_the_squares_of_the_deviations():
-    spread = Spread(7, np.array([0, 4], dtype=np.int8), np.array([0, -4, 8], dtype=np.int8))
+    spread = ContextScales(7, np.array([0, 4], dtype=np.int8), np.array([0, -4, 8], dtype=np.int8))
     assert spread.variances().tolist() == [[1, 0.25, 16], [4, 1, 64]]
 
 
 def test_the_whole_is_the_rms_of_symbols_in_the_tensors_own_step():
-    steps = Steps(np.array([4, 4], dtype=np.uint8), np.zeros(3, dtype=np.uint8))
-    assert whole_spread(np.full((2, 3), 4, dtype=np.int32), steps) == 4 * 3
+    steps = StepCodes(np.array([4, 4], dtype=np.uint8), np.zeros(3, dtype=np.uint8))
+    assert whole_scale(np.full((2, 3), 4, dtype=np.int32), steps) == 4 * 3

@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 import torch
 from coding import code_matrix
-from test_codec import sensitivity
+from test_codec import fisher
 from test_spread import separable
 
 from golf.compress import trellis
 from golf.compress.context_coder import residual_classes
-from golf.compress.context_scales import MOST_OFFSET, Spread
-from golf.compress.context_search import Costs, code_lengths, offset_counts, refined
-from golf.compress.encode_matrix import prepare_matrix
+from golf.compress.context_scales import MOST_OFFSET, ContextScales
+from golf.compress.context_search import Costs, code_lengths, offset_counts, search_context_scales
+from golf.compress.encode_matrix import calibrate_matrix
 from golf.compress.matrix_sections import pack_matrices
 
 
 def matrix(M, N, *, seed=0, scale=0.5, states=0, wide=6):
     rng = np.random.default_rng(seed)
     weights = separable(rng.integers(-wide, wide + 1, M), rng.integers(-wide, wide + 1, N), seed=seed)
-    given = prepare_matrix(f"w{seed}", weights, sensitivity(M, N, spread=0.3), low_rank="off", states=states)
+    given = calibrate_matrix(f"w{seed}", weights, fisher(M, N, scales=0.3), low_rank="off", states=states)
     return code_matrix(given, scale, low_rank="off")
 
 
@@ -31,14 +31,14 @@ def file_size(matrices):
 
 
 def even(coded):
-    return replace(coded, spread=Spread.even(coded.spread.whole, coded.shape))
+    return replace(coded, scales=ContextScales.even(coded.scales.whole, coded.shape))
 
 
 @pytest.mark.parametrize("states", [0, trellis.STATES])
 @pytest.mark.parametrize("scale", [0.2, 0.8, 2.0])
 def test_a_file_with_refined_spreads_is_smaller_than_with_even_ones_or_the_weights_own(scale, states):
     coded = matrix(150, 200, scale=scale, states=states)
-    (found,) = refined([coded])
+    (found,) = search_context_scales([coded])
     assert file_size([found]) < 0.97 * file_size([even(coded)])
     assert file_size([found]) < file_size([coded])
 
@@ -47,48 +47,48 @@ def test_a_file_with_refined_spreads_is_smaller_than_with_even_ones_or_the_weigh
 def test_no_file_is_larger_for_it_than_by_a_word_a_matrix(count, size, wide, scale):
     """Small matrices, where codes and tables of spreads cost what they save."""
     given = [matrix(size, size, seed=seed, wide=wide, scale=scale) for seed in range(count)]
-    assert file_size(refined(given)) <= file_size([even(each) for each in given]) + 4 * count
+    assert file_size(search_context_scales(given)) <= file_size([even(each) for each in given]) + 4 * count
 
 
 def test_symbols_stay_as_they_are():
     coded = matrix(30, 40)
-    (found,) = refined([coded])
-    assert replace(found, spread=coded.spread) == coded
+    (found,) = search_context_scales([coded])
+    assert replace(found, scales=coded.scales) == coded
 
 
 def test_where_spreads_do_not_pay_they_are_even():
-    (found,) = refined([matrix(12, 9, wide=0)])
-    assert not found.spread.rows.any()
-    assert not found.spread.columns.any()
+    (found,) = search_context_scales([matrix(12, 9, wide=0)])
+    assert not found.scales.rows.any()
+    assert not found.scales.columns.any()
 
 
 def test_matrices_without_a_residual_and_with_huge_symbols_keep_what_they_have():
     coded = matrix(20, 30)
     missing, huge = replace(coded, residual=None), matrix(20, 30, seed=1, scale=1e-3)
     assert np.abs(huge.residual).max() > 255
-    assert [each.spread for each in refined([missing, huge])] == [missing.spread, huge.spread]
-    assert refined([]) == []
+    assert [each.scales for each in search_context_scales([missing, huge])] == [missing.scales, huge.scales]
+    assert search_context_scales([]) == []
 
 
 @pytest.mark.parametrize("states", [0, trellis.STATES])
 @pytest.mark.parametrize("axis", [0, 1])
 def test_one_round_takes_for_every_code_the_best_near_it(axis, states):
     given = [matrix(14, 11, states=states), matrix(9, 16, seed=1, states=states)]
-    spreads = {each.name: each.spread for each in given}
+    scales_by_name = {each.name: each.scales for each in given}
     costs = Costs(given)
-    lengths = code_lengths(costs.counts(spreads))
-    prices = code_lengths(offset_counts(spreads, axis))[0]
-    moved = costs.moved(spreads, axis)
+    lengths = code_lengths(costs.counts(scales_by_name))
+    prices = code_lengths(offset_counts(scales_by_name, axis))[0]
+    moved = costs.moved(scales_by_name, axis)
     for coded in given:
         grids = 64 * trellis.of(states).grids(coded.residual) if states else np.zeros(coded.shape, dtype=int)
         for place in range(coded.shape[axis]):
             bits = {}
             for move in (-2, -1, 0, 1, 2):
-                codes = [coded.spread.rows.copy(), coded.spread.columns.copy()]
+                codes = [coded.scales.rows.copy(), coded.scales.columns.copy()]
                 codes[axis][place] += move
                 if abs(codes[axis][place]) > MOST_OFFSET:
                     continue
-                classes = residual_classes(coded.steps, Spread(coded.spread.whole, *codes)) + grids
+                classes = residual_classes(coded.steps, ContextScales(coded.scales.whole, *codes)) + grids
                 line = np.s_[place, :] if axis == 0 else np.s_[:, place]
                 code = int(codes[axis][place])
                 bits[code] = prices[code + MOST_OFFSET] + sum(
@@ -105,9 +105,9 @@ def test_the_same_spreads_on_one_thread_and_two():
         found = []
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            found.append(refined(given))
+            found.append(search_context_scales(given))
     finally:
         torch.set_num_threads(before)
     for one, two in zip(*found, strict=True):
-        assert np.array_equal(one.spread.rows, two.spread.rows)
-        assert np.array_equal(one.spread.columns, two.spread.columns)
+        assert np.array_equal(one.scales.rows, two.scales.rows)
+        assert np.array_equal(one.scales.columns, two.scales.columns)

@@ -10,10 +10,17 @@ from hypothesis import strategies as st
 from golf.artifact import decompress_zstd
 from golf.compress import entropy, trellis
 from golf.compress.context_coder import Tables
-from golf.compress.context_scales import Spread
+from golf.compress.context_scales import ContextScales
 from golf.compress.decode_matrix import decode_matrix, update_digest
-from golf.compress.encode_matrix import Tuned, code_matrices, distortion, prepare_matrix, round_matrices, together
-from golf.compress.fisher import Sensitivity
+from golf.compress.encode_matrix import (
+    FineTunedTargets,
+    calibrate_matrix,
+    distortion,
+    group_by_width,
+    quantize_matrices,
+    round_matrices,
+)
+from golf.compress.fisher import Fisher
 from golf.compress.low_rank import choose_rank, factorize, reconstruct, spectrum
 from golf.compress.matrix_sections import pack_matrices, unpack_matrix
 from golf.compress.quantize import STEPS_PER_OCTAVE, dequantize, from_codes, quantize, to_codes
@@ -28,14 +35,14 @@ def weights(M, N, *, rank=0, seed=0):
     return (noise + 0.3 * rng.normal(size=(M, rank)) @ rng.normal(size=(rank, N))).astype(np.float32)
 
 
-def sensitivity(M, N, *, seed=1, spread=1.0):
+def fisher(M, N, *, seed=1, correlation=1.0):
     """Rows of differing weight, and a metric whose columns differ and depend on one another."""
     rng = np.random.default_rng(seed)
-    columns = np.exp(spread * rng.normal(size=N))
-    mixed = rng.normal(size=(4 * N + 8, N)) @ (np.eye(N) + 0.3 * spread * rng.normal(size=(N, N)) / np.sqrt(N))
+    columns = np.exp(correlation * rng.normal(size=N))
+    mixed = rng.normal(size=(4 * N + 8, N)) @ (np.eye(N) + 0.3 * correlation * rng.normal(size=(N, N)) / np.sqrt(N))
     metric = (mixed * columns).T @ (mixed * columns)
     metric = metric / (np.trace(metric) / N) + 0.01 * np.eye(N)
-    return Sensitivity(np.exp(spread * rng.normal(size=M)), metric)
+    return Fisher(np.exp(correlation * rng.normal(size=M)), metric)
 
 
 def pack_one(coded, coder="best"):
@@ -56,7 +63,7 @@ def there_and_back(coded, coder="best"):
         coded.factors.rank,
         step=coded.step,
         factor_step=coded.factors.base,
-        spread=coded.spread.whole,
+        whole_scale=coded.context_scales.whole,
         states=coded.states,
         sections=sections,
         tables=tables,
@@ -86,8 +93,8 @@ def digest(coded):
     st.integers(0, 10**6),
 )
 def test_coding_is_exact_on_integers_and_weights(M, N, rank, scale, low_rank, states, seed):
-    matrix, F = weights(M, N, rank=rank, seed=seed), sensitivity(M, N)
-    coded = code_matrix(prepare_matrix("w", matrix, F, low_rank=low_rank, states=states), scale, low_rank=low_rank)
+    matrix, F = weights(M, N, rank=rank, seed=seed), fisher(M, N)
+    coded = code_matrix(calibrate_matrix("w", matrix, F, low_rank=low_rank, states=states), scale, low_rank=low_rank)
     for coder in ("best", "zstd"):
         decoded = there_and_back(coded, coder)
         assert digest(decoded) == digest(coded)
@@ -95,34 +102,39 @@ def test_coding_is_exact_on_integers_and_weights(M, N, rank, scale, low_rank, st
 
 
 def test_spreads_come_back_where_anything_is_coded_under_them():
-    coded = code_matrix(prepare_matrix("w", weights(30, 40), sensitivity(30, 40), low_rank="off"), 0.05, low_rank="off")
-    odd = Spread(coded.spread.whole, *(codes + np.int8(3) for codes in (coded.spread.rows, coded.spread.columns)))
-    read = there_and_back(replace(coded, spread=odd)).spread
+    coded = code_matrix(calibrate_matrix("w", weights(30, 40), fisher(30, 40), low_rank="off"), 0.05, low_rank="off")
+    odd = ContextScales(
+        coded.context_scales.whole,
+        *(codes + np.int8(3) for codes in (coded.context_scales.rows, coded.context_scales.columns)),
+    )
+    read = there_and_back(replace(coded, context_scales=odd)).context_scales
     assert read.whole == odd.whole
     assert np.array_equal(read.rows, odd.rows)
     assert np.array_equal(read.columns, odd.columns)
-    assert not there_and_back(coded, "zstd").spread.rows.any()
+    assert not there_and_back(coded, "zstd").context_scales.rows.any()
     wild = replace(odd, rows=np.full(30, -128, dtype=np.int8))
     with pytest.raises(DamagedFile, match="section w/scales: a spread is out of range"):
-        there_and_back(replace(coded, spread=wild))
+        there_and_back(replace(coded, context_scales=wild))
 
 
 @pytest.mark.parametrize("code", [128, -128, 2**31 - 1, -(2**31)])
 def test_a_spread_that_is_no_signed_byte_is_refused_whatever_coded_it(code):
-    coded = code_matrix(prepare_matrix("w", weights(9, 7), sensitivity(9, 7), low_rank="off"), 0.05, low_rank="off")
+    coded = code_matrix(calibrate_matrix("w", weights(9, 7), fisher(9, 7), low_rank="off"), 0.05, low_rank="off")
     tables, sections = pack_one(coded)
     forged = np.concatenate((coded.steps.rows, coded.steps.columns, np.zeros(16))).astype(np.int32)
     forged[-1] = code
     sections["scales"] = entropy.encode(forged, coder="zstd")
     with pytest.raises(DamagedFile, match="section w/scales: a spread is out of range"):
-        unpack_matrix("w", (9, 7), 0, step=1.0, factor_step=1.0, spread=0, states=0, sections=sections, tables=tables)
+        unpack_matrix(
+            "w", (9, 7), 0, step=1.0, factor_step=1.0, whole_scale=0, states=0, sections=sections, tables=tables
+        )
 
 
 def test_the_number_of_states_is_part_of_what_an_artifact_means():
-    matrix, F = weights(9, 7), sensitivity(9, 7)
-    coded = code_matrix(prepare_matrix("w", matrix, F, low_rank="off", states=8), 0.05, low_rank="off")
+    matrix, F = weights(9, 7), fisher(9, 7)
+    coded = code_matrix(calibrate_matrix("w", matrix, F, low_rank="off", states=8), 0.05, low_rank="off")
     assert digest(replace(coded, states=4)) != digest(coded)
-    options = {"step": 1.0, "factor_step": 1.0, "spread": 0, "sections": {}, "tables": None}
+    options = {"step": 1.0, "factor_step": 1.0, "whole_scale": 0, "sections": {}, "tables": None}
     with pytest.raises(DamagedFile, match="trellis of 5 states"):
         unpack_matrix("w", (9, 7), 0, states=5, **options)
 
@@ -142,8 +154,8 @@ def test_no_weighted_error_is_more_than_its_step_promises(M, N, scale, low_rank,
     On a trellis's grids neighbours of one parity are 4 fine steps apart at most, and a path may take the worse of its
     state's two parities to end better: no entry is off by more than 2 of them.
     """
-    matrix, F = weights(M, N, rank=2, seed=seed), sensitivity(M, N, seed=seed)
-    prepared = prepare_matrix("w", matrix, F, low_rank=low_rank, states=states)
+    matrix, F = weights(M, N, rank=2, seed=seed), fisher(M, N, seed=seed)
+    prepared = calibrate_matrix("w", matrix, F, low_rank=low_rank, states=states)
     coded = code_matrix(prepared, scale, low_rank=low_rank)
     most = 2 * prepared.unit(scale) if states else 0.5 * scale
     error = decode_matrix(coded).astype(np.float64) - matrix
@@ -154,15 +166,15 @@ def test_no_weighted_error_is_more_than_its_step_promises(M, N, scale, low_rank,
 
 
 def test_predicted_distortion_is_that_of_the_steps_at_high_rate():
-    prepared = prepare_matrix("w", weights(200, 300), sensitivity(200, 300), low_rank="off")
+    prepared = calibrate_matrix("w", weights(200, 300), fisher(200, 300), low_rank="off")
     coded = code_matrix(prepared, 0.01, low_rank="off")
     # n · c² / 24, up to the rounding of the steps to quarter octaves
     assert distortion(prepared, coded, 0.01) == pytest.approx(200 * 300 * 0.01**2 / 24, rel=0.05)
 
 
 def test_distortion_equals_the_loss_formula_on_the_decoded_weights():
-    matrix, F = weights(30, 20), sensitivity(30, 20)
-    prepared = prepare_matrix("w", matrix, F, low_rank="off")
+    matrix, F = weights(30, 20), fisher(30, 20)
+    prepared = calibrate_matrix("w", matrix, F, low_rank="off")
     coded = code_matrix(prepared, 0.2, low_rank="off")
     error = decode_matrix(coded).astype(np.float64) - matrix
     exact = 0.5 * sum(g * e @ F.metric @ e for g, e in zip(F.rows, error, strict=True))
@@ -171,14 +183,14 @@ def test_distortion_equals_the_loss_formula_on_the_decoded_weights():
 
 def test_sensitive_rows_and_columns_get_finer_steps():
     rows, columns = np.array([1.0, 16.0]), np.array([1.0, 4.0, 64.0])
-    prepared = prepare_matrix("w", weights(2, 3), Sensitivity(rows, np.diag(columns)), low_rank="off")
+    prepared = calibrate_matrix("w", weights(2, 3), Fisher(rows, np.diag(columns)), low_rank="off")
     steps = prepared.steps.relative() * prepared.base
     assert np.allclose(steps, 1 / np.sqrt(np.outer(rows, columns)))  # powers of two are exact codes
 
 
 def test_feedback_makes_the_same_bytes_cost_less():
-    matrix, F = weights(120, 80), sensitivity(120, 80)
-    prepared = prepare_matrix("w", matrix, F, low_rank="off")
+    matrix, F = weights(120, 80), fisher(120, 80)
+    prepared = calibrate_matrix("w", matrix, F, low_rank="off")
     coded = code_matrix(prepared, 0.03, low_rank="off")
     nearest = replace(coded, residual=quantize(prepared.scaled / np.float32(0.03)))
     assert size_of(coded) <= 1.05 * size_of(nearest)
@@ -186,11 +198,11 @@ def test_feedback_makes_the_same_bytes_cost_less():
 
 
 def test_a_tuned_matrix_is_rounded_from_its_targets_and_keeps_its_factors():
-    prepared = prepare_matrix("w", weights(40, 30, rank=2), sensitivity(40, 30), low_rank="auto")
+    prepared = calibrate_matrix("w", weights(40, 30, rank=2), fisher(40, 30), low_rank="auto")
     (rounding,) = round_matrices([prepared], 0.05, low_rank="auto")
     factors, targets = rounding.factors, rounding.targets
     assert factors.rank
-    tuned = replace(prepared, tuned=Tuned(targets * np.float32(0.05), np.ones_like(targets), factors, 0.05))
+    tuned = replace(prepared, tuned=FineTunedTargets(targets * np.float32(0.05), np.ones_like(targets), factors, 0.05))
     assert np.allclose(
         decode_matrix(code_matrix(tuned, 0.05, low_rank="auto")),
         decode_matrix(code_matrix(prepared, 0.05, low_rank="auto")),
@@ -207,14 +219,14 @@ def test_a_tuned_matrix_is_rounded_from_its_targets_and_keeps_its_factors():
 def test_matrices_side_by_side_are_rounded_as_each_alone(low_rank):
     shapes = [(5, 40), (300, 40), (129, 40), (7, 12)]
     every = [
-        prepare_matrix(f"w{i}", weights(M, N, rank=2, seed=i), sensitivity(M, N, seed=i), low_rank=low_rank, states=8)
+        calibrate_matrix(f"w{i}", weights(M, N, rank=2, seed=i), fisher(M, N, seed=i), low_rank=low_rank, states=8)
         for i, (M, N) in enumerate(shapes)
     ]
-    plain = prepare_matrix("plain", weights(5, 40), sensitivity(5, 40), low_rank=low_rank)
-    groups = together([*every, plain])
+    plain = calibrate_matrix("plain", weights(5, 40), fisher(5, 40), low_rank=low_rank)
+    groups = group_by_width([*every, plain])
     assert [[each.name for each in group] for group in groups] == [["w0", "w1", "w2"], ["w3"], ["plain"]]
     for group in groups:
-        side_by_side = code_matrices(group, 0.03, low_rank=low_rank)
+        side_by_side = quantize_matrices(group, 0.03, low_rank=low_rank)
         alone = [code_matrix(each, 0.03, low_rank=low_rank) for each in group]
         assert [digest(coded) for coded in side_by_side] == [digest(coded) for coded in alone]
 
@@ -223,7 +235,7 @@ def test_matrices_side_by_side_are_rounded_as_each_alone(low_rank):
 def test_at_the_least_step_no_symbol_overflows_and_below_it_one_does(states):
     matrix = weights(64, 48)
     matrix[3, 5] = 1e6
-    prepared = prepare_matrix("w", matrix, sensitivity(64, 48, spread=0), low_rank="off", states=states)
+    prepared = calibrate_matrix("w", matrix, fisher(64, 48, correlation=0), low_rank="off", states=states)
     least = prepared.least_scale()
     assert np.isfinite(decode_matrix(code_matrix(prepared, least, low_rank="off"))).all()
     with pytest.raises(OverflowError):
@@ -234,24 +246,24 @@ def test_ties_are_rounded_side_by_side_as_alone():
     """Targets on quarters have many paths of one cost; feedback must belong to the symbols that are written."""
     rng = np.random.default_rng(0)
     matrices = [(rng.integers(-9, 10, (M, 4)) / 4).astype(np.float32) for M in (3, 200, 130)]
-    flat = Sensitivity(np.ones(1), np.eye(4))
+    flat = Fisher(np.ones(1), np.eye(4))
     every = [
-        prepare_matrix(f"w{i}", matrix, replace(flat, rows=np.ones(len(matrix))), low_rank="off", states=8)
+        calibrate_matrix(f"w{i}", matrix, replace(flat, rows=np.ones(len(matrix))), low_rank="off", states=8)
         for i, matrix in enumerate(matrices)
     ]
     scale = 1 / trellis.GRAIN
     for coded, rounding in zip(
-        code_matrices(every, scale, low_rank="off"), round_matrices(every, scale, low_rank="off"), strict=True
+        quantize_matrices(every, scale, low_rank="off"), round_matrices(every, scale, low_rank="off"), strict=True
     ):
         assert np.array_equal(trellis.Trellis().values(coded.residual), rounding.values)
 
 
 def test_a_trellis_costs_less_than_rounding_at_the_same_bytes():
     """By the slope at high rates, 6 dB a bit: at least .6 dB of the 1.53 that there are to win, tables and all."""
-    matrix, F = weights(400, 300), sensitivity(400, 300, spread=0.3)
+    matrix, F = weights(400, 300), fisher(400, 300, correlation=0.3)
     found = {}
     for states in STATES:
-        prepared = prepare_matrix("w", matrix, F, low_rank="off", states=states)
+        prepared = calibrate_matrix("w", matrix, F, low_rank="off", states=states)
         coded = code_matrix(prepared, 0.03, low_rank="off")
         found[states] = 8 * size_of(coded) / matrix.size, distortion(prepared, coded, 0.03)
     (bits, cost), (trellis_bits, trellis_cost) = found[0], found[8]
@@ -259,17 +271,17 @@ def test_a_trellis_costs_less_than_rounding_at_the_same_bytes():
 
 
 def test_a_dominant_direction_becomes_a_factor_and_white_noise_does_not():
-    plain = prepare_matrix("w", weights(96, 64), sensitivity(96, 64, spread=0), low_rank="auto")
-    spiked = prepare_matrix("w", weights(96, 64, rank=2), sensitivity(96, 64, spread=0), low_rank="auto")
+    plain = calibrate_matrix("w", weights(96, 64), fisher(96, 64, correlation=0), low_rank="auto")
+    spiked = calibrate_matrix("w", weights(96, 64, rank=2), fisher(96, 64, correlation=0), low_rank="auto")
     assert code_matrix(plain, 0.02, low_rank="auto").factors.rank == 0
     assert code_matrix(spiked, 0.02, low_rank="auto").factors.rank == 2
 
 
 def test_factors_that_are_chosen_save_bytes_at_no_more_distortion():
-    matrix, F = weights(128, 96, rank=3), sensitivity(128, 96)
+    matrix, F = weights(128, 96, rank=3), fisher(128, 96)
     sizes, costs = {}, {}
     for low_rank in ("auto", "off"):
-        prepared = prepare_matrix("w", matrix, F, low_rank=low_rank)
+        prepared = calibrate_matrix("w", matrix, F, low_rank=low_rank)
         coded = code_matrix(prepared, 0.05, low_rank=low_rank)
         sizes[low_rank] = size_of(coded)
         costs[low_rank] = distortion(prepared, coded, 0.05)
@@ -286,16 +298,16 @@ def test_the_rank_is_the_least_cost_and_not_all_of_it():
 
 
 def test_both_ends_are_reachable():
-    matrix, F = weights(48, 32, rank=2), sensitivity(48, 32)
-    pure = code_matrix(prepare_matrix("w", matrix, F, low_rank="only"), 0.3, low_rank="only")
+    matrix, F = weights(48, 32, rank=2), fisher(48, 32)
+    pure = code_matrix(calibrate_matrix("w", matrix, F, low_rank="only"), 0.3, low_rank="only")
     assert pure.residual is None
     assert set(pack_one(pure)[1]) == {"scales", "left", "right"}
-    dense = code_matrix(prepare_matrix("w", matrix, F, low_rank="off"), 0.3, low_rank="off")
+    dense = code_matrix(calibrate_matrix("w", matrix, F, low_rank="off"), 0.3, low_rank="off")
     assert set(pack_one(dense)[1]) == {"scales", "residual"}
 
 
 def test_an_endless_step_leaves_nothing():
-    coded = code_matrix(prepare_matrix("w", weights(8, 8), sensitivity(8, 8), low_rank="auto"), 1e9, low_rank="auto")
+    coded = code_matrix(calibrate_matrix("w", weights(8, 8), fisher(8, 8), low_rank="auto"), 1e9, low_rank="auto")
     assert coded.residual is None
     assert not decode_matrix(coded).any()
     assert set(pack_one(coded)[1]) == {"scales"}
@@ -320,18 +332,18 @@ def test_an_endless_step_leaves_nothing():
 def test_odd_matrices_come_back_within_their_steps(matrix, low_rank, states):
     matrix = matrix.astype(np.float32)
     scale = 1e-3 * max(float(np.abs(matrix).max()), 1e-30)
-    F = sensitivity(*matrix.shape, spread=0)
-    coded = code_matrix(prepare_matrix("w", matrix, F, low_rank=low_rank, states=states), scale, low_rank=low_rank)
+    F = fisher(*matrix.shape, correlation=0)
+    coded = code_matrix(calibrate_matrix("w", matrix, F, low_rank=low_rank, states=states), scale, low_rank=low_rank)
     off = np.abs(decode_matrix(there_and_back(coded)) - matrix).max()
     assert off <= 0.02 * np.abs(matrix).max()
 
 
 def test_a_missing_section_and_a_scale_beyond_a_byte_are_refused_by_name():
     coded = code_matrix(
-        prepare_matrix("w", weights(9, 7, rank=1), sensitivity(9, 7), low_rank="auto"), 0.05, low_rank="auto"
+        calibrate_matrix("w", weights(9, 7, rank=1), fisher(9, 7), low_rank="auto"), 0.05, low_rank="auto"
     )
     tables, sections = pack_one(coded)
-    options = {"step": coded.step, "factor_step": coded.factors.base, "spread": coded.spread.whole}
+    options = {"step": coded.step, "factor_step": coded.factors.base, "whole_scale": coded.context_scales.whole}
     options |= {"states": 0, "tables": tables}
     with pytest.raises(DamagedFile, match="section w/left"):
         unpack_matrix("w", (9, 7), 1, sections={k: v for k, v in sections.items() if k != "left"}, **options)
@@ -355,12 +367,12 @@ def test_quantize_refuses_what_float32_could_not_bring_back():
 
 def test_factors_at_a_fine_step_reproduce_the_product():
     matrix = weights(20, 12, rank=3)
-    factors = factorize(plain_spectrum(matrix), 1e-4, 12, "only", spread=np.eye(12, dtype=np.float32))
+    factors = factorize(plain_spectrum(matrix), 1e-4, 12, "only", feedback=np.eye(12, dtype=np.float32))
     assert np.allclose(reconstruct(factors) * 1e-4, matrix, atol=2e-3 * np.abs(matrix).max())
 
 
 def test_tables_that_nothing_uses_are_not_written():
-    coded = code_matrix(prepare_matrix("w", weights(8, 8), sensitivity(8, 8), low_rank="off"), 0.05, low_rank="off")
+    coded = code_matrix(calibrate_matrix("w", weights(8, 8), fisher(8, 8), low_rank="off"), 0.05, low_rank="off")
     assert pack_matrices([coded], coder="best")[0] is not None
     assert pack_matrices([coded], coder="zstd")[0] is None
     assert pack_matrices([], coder="best") == (None, [])

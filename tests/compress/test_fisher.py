@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from golf.compress.fisher import Sensitivity, measure
+from golf.compress.fisher import Fisher, estimate_fisher
 from golf.compress.size_estimate import predict
 from golf.errors import Diverged
 from golf.model import Transformer, initialize
@@ -28,7 +28,7 @@ def windows(count, T=12, seed=0):
 
 
 def measured(model, count, smoothing=0.0, damping=1e-6):
-    return measure(model, windows(count), seed=0, row_smoothing=smoothing, damping=damping)
+    return estimate_fisher(model, windows(count), seed=0, row_smoothing=smoothing, damping=damping)
 
 
 def divergence(model, name, noise):
@@ -45,11 +45,11 @@ def divergence(model, name, noise):
 
 def test_it_predicts_what_small_noise_costs(model):
     """½ Σ F E² is the KL divergence to second order, which is what noise costs a model on its own text."""
-    sensitivities = measured(model, 150)
+    fishers = measured(model, 150)
     generator = torch.Generator().manual_seed(3)
     scale = 3e-3
     for name in ("blocks.0.mlp.up.weight", "blocks.0.attention.value.weight", "embedding.weight"):
-        F, shape = sensitivities[name], dict(model.named_parameters())[name].shape
+        F, shape = fishers[name], dict(model.named_parameters())[name].shape
         costs = [divergence(model, name, scale * torch.randn(shape, generator=generator)) for _ in range(12)]
         predicted = 0.5 * F.rows.sum() * np.trace(F.metric) * scale**2
         # 150 windows of sampled targets and 12 draws of noise leave 10 to 15 % each
@@ -84,9 +84,9 @@ def test_the_same_seed_gives_the_same_figures(model):
 
 def test_a_batch_in_parts_gives_the_sums_of_the_whole(model, monkeypatch):
     batch = [torch.cat(windows(6))]
-    whole = measure(model, batch, seed=0, row_smoothing=0.0, damping=1e-6)
+    whole = estimate_fisher(model, batch, seed=0, row_smoothing=0.0, damping=1e-6)
     monkeypatch.setattr("golf.compress.fisher._AT_ONCE", 24)  # two windows of 12
-    parts = measure(model, batch, seed=0, row_smoothing=0.0, damping=1e-6)
+    parts = estimate_fisher(model, batch, seed=0, row_smoothing=0.0, damping=1e-6)
     for name, each in whole.items():
         assert parts[name].rows == pytest.approx(each.rows, rel=1e-4, abs=1e-7)
         assert parts[name].metric == pytest.approx(each.metric, rel=1e-4, abs=1e-4)
@@ -102,7 +102,7 @@ def test_a_broken_model_is_refused(model):
 def test_prediction_meets_the_room_and_knows_what_it_costs():
     rng = np.random.default_rng(0)
     matrices = {n: rng.normal(size=(128, 256)).astype(np.float32) * 0.1 for n in "ab"}
-    flat = {n: Sensitivity(np.ones(128), np.eye(256)) for n in "ab"}
+    flat = {n: Fisher(np.ones(128), np.eye(256)) for n in "ab"}
 
     def at(room, gap=1e-2):
         return predict(matrices, flat, other_bytes=500, room=room, target_gap=gap)

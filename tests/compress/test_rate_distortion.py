@@ -5,8 +5,8 @@ import pytest
 from cli import golf_json
 from coding import code_matrix
 
-from golf.compress.encode_matrix import distortion, prepare_matrix
-from golf.compress.fisher import Sensitivity
+from golf.compress.encode_matrix import calibrate_matrix, distortion
+from golf.compress.fisher import Fisher
 from golf.compress.rate_distortion import ideal_bits, limit_bits
 from golf.packing.results import RateLedger
 from golf.report.ledger import rate_terms
@@ -14,8 +14,8 @@ from golf.report.ledger import rate_terms
 
 def gaussian(M, N, *, rows=1.0, metric=None, seed=0):
     weights = np.random.default_rng(seed).standard_normal((M, N)).astype(np.float32)
-    sensitivity = Sensitivity(np.broadcast_to(rows, M).astype(float), np.eye(N) if metric is None else metric)
-    return prepare_matrix("m", weights, sensitivity, low_rank="off")
+    fisher = Fisher(np.broadcast_to(rows, M).astype(float), np.eye(N) if metric is None else metric)
+    return calibrate_matrix("m", weights, fisher, low_rank="off")
 
 
 def test_one_gaussian_needs_half_the_logarithm_of_what_it_loses():
@@ -46,7 +46,7 @@ def test_with_correlated_inputs_feedback_keeps_that_distance():
     above = (ideal_bits([coded]) - limit_bits([given], distortion(given, coded, 0.05))) / (256 * 128)
     assert 0.25 < above < 0.27
     # the same symbols without feedback are worth far less
-    plain = replace(given, spread=np.zeros_like(given.spread))
+    plain = replace(given, feedback=np.zeros_like(given.feedback))
     worse = code_matrix(plain, 0.05, low_rank="off")
     assert limit_bits([given], distortion(plain, worse, 0.05)) < 0.9 * limit_bits(
         [given], distortion(given, coded, 0.05)

@@ -25,7 +25,7 @@ def test_the_cap_is_met_and_nearly_filled(total, share):
     assert found.binding
     assert room - max(16, 0.0001 * room) <= found.size <= room
     assert found.probes <= 20
-    assert sizes(total)(found.scale) == (found.size, found.packed)
+    assert sizes(total)(found.scale) == (found.size, found.built)
 
 
 @given(st.integers(10_000, 10**7), st.floats(0.05, 0.95))
@@ -34,7 +34,7 @@ def test_a_rough_pack_fits_too_leaves_half_a_percent_at_most_and_takes_fewer_pro
     rough = solve(sizes(total), room=room, finest=1.0, weights=total, rough=True)
     assert isinstance(rough, Solution)
     assert room - max(16, 0.005 * room) <= rough.size <= room
-    assert sizes(total)(rough.scale) == (rough.size, rough.packed)
+    assert sizes(total)(rough.scale) == (rough.size, rough.built)
     full = solve(sizes(total), room=room, finest=1.0, weights=total)
     assert isinstance(full, Solution)
     assert rough.probes <= full.probes
@@ -53,8 +53,8 @@ def test_an_unreachable_cap_gives_the_smallest_size():
 
 def test_noise_of_some_bytes_never_breaks_the_cap():
     def noisy(scale):
-        size, packed = sizes(50_000)(scale)
-        return size + hash(scale) % 40, packed
+        size, built = sizes(50_000)(scale)
+        return size + hash(scale) % 40, built
 
     for room in range(2_000, 40_000, 1_777):
         found = solve(noisy, room=room, finest=1.0, weights=10**6)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from golf.optim import NuMuon, Optimizers, assign, rank_of
-from golf.optim.parameter_update import Direction, Move
+from golf.optim.parameter_update import Direction, ParameterUpdate
 from golf.recipe import Optimizer
 from golf.runtime.device import product_dtype
 
@@ -175,7 +175,7 @@ def test_factors_of_bfloat16_move_a_float32_weight_without_rounding_the_update(s
     update = left.double() @ right.double()
     expected = (1 - 0.03) * weight.double() - 0.1 * 0.2 * 48**0.5 * (update if shape == (M, N) else update.mT)
     with torch.no_grad():
-        Move(weight, group, {}, rank, seed=0).apply(Direction(left, right))
+        ParameterUpdate(weight, group, {}, rank, seed=0).apply(Direction(left, right))
     torch.testing.assert_close(weight, expected.float(), rtol=1e-6, atol=1e-6)  # rounded: 1e-3
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from sources import encoder_of, having, opened, validation
 
-from golf.compress.encode_matrix import ROUNDING, Tuned, shrinkage
+from golf.compress.encode_matrix import ROUNDING, FineTunedTargets, shrinkage
 from golf.compress.low_rank import no_factors
 from golf.compress.rate_search import ENDLESS, Solution, bit_price
-from golf.packing.finetune import _EXACT, _LEAST, _START, _Rate, falling_root, tune
+from golf.packing.finetune import _EXACT, _LEAST, _START, _Rate, falling_root, finetune
 from golf.packing.finetune_to_budget import AIM_BELOW, fine_tuner
 from golf.packing.methods import Method, Methods
 from golf.packing.search import Candidate
@@ -36,7 +36,7 @@ def test_tuning_brings_the_packed_model_nearer_to_the_float_model(trained):
     packing = opened(trained, "pack.low_rank=off")
     encoder, scale = encoder_of(packing), 0.001
     batches = list(packing.windows.fine_tuning(8192, batch_tokens=512))
-    tuning = tune(packing.inputs.model, encoder.prepared, batches, count=len(batches), scale=scale, low_rank="off")
+    tuning = finetune(packing.inputs.model, encoder.matrices, batches, count=len(batches), scale=scale, low_rank="off")
     assert statistics.fmean(tuning.divergences[-4:]) < statistics.fmean(tuning.divergences[:4])
 
 
@@ -48,10 +48,10 @@ def test_the_texts_own_loss_teaches_what_the_float_model_does_not_know(trained):
     losses = {}
     for share in (0.0, 1.0):
         batches = packing.windows.fine_tuning(8192, batch_tokens=512)
-        tuning = tune(
-            packing.inputs.model, encoder.prepared, batches, count=16, scale=scale, low_rank="off", text_share=share
+        tuning = finetune(
+            packing.inputs.model, encoder.matrices, batches, count=16, scale=scale, low_rank="off", text_share=share
         )
-        tuned = replace(encoder, prepared=tuning.prepared, small=tuning.small)
+        tuned = replace(encoder, matrices=tuning.matrices, small=tuning.small)
         losses[share] = validation(packing, tuned.decoded(tuned.build(scale)[1])).loss
     assert losses[1.0] < validation(packing, packing.inputs.model).loss - 0.01
     assert losses[1.0] < losses[0.0] - 0.01
@@ -102,13 +102,13 @@ def test_the_price_of_a_bit_rises_with_bits_over_what_is_wanted_and_falls_below_
 
 
 @pytest.mark.parametrize("spare", [-40, 40])
-def test_bytes_that_are_left_or_lacking_move_what_is_wanted(spare):
+def test_bytes_that_are_left_or_lacking_move_what_is_wanted(bytes_left):
     rate = _Rate([_Targets()], 1.0)
     before = rate.bits()
-    rate.weighed(spare)
-    assert rate.wanted == pytest.approx(before + 8 * spare)
+    rate.weighed(bytes_left)
+    assert rate.wanted == pytest.approx(before + 8 * bytes_left)
     rate.control(hold=False)
-    assert (rate.price < _START) == (spare > 0)
+    assert (rate.price < _START) == (bytes_left > 0)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99, 1.0, 1.01, 1.1])
@@ -155,7 +155,7 @@ def test_another_step_is_another_price_of_bits_at_the_same_symbols():
     rng = np.random.default_rng(0)
     targets = rng.normal(scale=2, size=(16, 24)).astype(np.float32)
     variances = rng.uniform(0.5, 9, size=(16, 24)).astype(np.float32)
-    tuned = Tuned(targets * np.float32(0.5), variances, no_factors(16, 24), 0.5)
+    tuned = FineTunedTargets(targets * np.float32(0.5), variances, no_factors(16, 24), 0.5)
     symbols = np.arange(-20, 21)[:, None, None]
     for scale in (0.3, 0.45, 0.55, 1.5):
         dearer = bit_price(scale) - bit_price(0.5)
@@ -167,7 +167,7 @@ def test_another_step_moves_where_tuned_targets_are_rounded_and_nothing_else():
     rng = np.random.default_rng(0)
     targets = rng.normal(size=(64, 96)).astype(np.float32)
     variances = np.full((64, 96), 4 + ROUNDING, dtype=np.float32)
-    tuned = Tuned(targets, variances, no_factors(64, 96), 0.5)
+    tuned = FineTunedTargets(targets, variances, no_factors(64, 96), 0.5)
     assert np.array_equal(tuned.at(0.5), targets / np.float32(0.5))
     finer, coarser = (np.abs(np.rint(tuned.at(scale))) for scale in (0.45, 0.55))
     assert (finer >= np.abs(np.rint(tuned.at(0.5)))).all()

@@ -56,8 +56,8 @@ def test_every_candidate_fills_the_budget_and_the_lowest_loss_is_kept(trained):
     assert [each.method.name for each in found.tried] == ["uniform", "uniform + fine-tuning", "trellis"]
     for each in found.tried:
         assert 0 <= byte_budget - each.solution.size <= max(0.0005 * byte_budget, 40)
-        assert each.gap == pytest.approx(pack.gap(each.encoder, each.solution.packed))
-        states = {m.states for m in each.solution.packed.coded if m.residual is not None}
+        assert each.gap == pytest.approx(pack.gap(each.encoder, each.solution.built))
+        states = {m.states for m in each.solution.built.matrices if m.residual is not None}
         assert states == ({STATES} if each.method.quantizer == "trellis" else {0})
     assert found.kept.gap == min(each.gap for each in found.tried)
     assert found.rounded_gap == min(found.tried[0].gap, found.tried[2].gap)

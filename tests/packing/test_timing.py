@@ -56,13 +56,13 @@ def paces(monkeypatch):
         monkeypatch.setattr(f"golf.packing.timing.{use}_seconds", lambda *_: 1 / MARGIN)
 
 
-def planned(run, byte_budget=6_000, prepared=()):
+def planned(run, byte_budget=6_000, matrices=()):
     """The methods that the clock of `run` allows, and its tokens of calibration."""
     run = replace(run, time_budget=time_budget_of(run.inputs, run.windows))
     tokens = calibration_tokens(run.inputs, run.windows, run.time_budget)
     case = case_of(run.inputs, byte_budget)
     return tokens, affordable_methods(
-        run.inputs.recipe.pack, case, run.inputs, run.windows, run.time_budget, list(prepared)
+        run.inputs.recipe.pack, case, run.inputs, run.windows, run.time_budget, list(matrices)
     )
 
 
@@ -167,7 +167,7 @@ def test_a_pack_takes_its_batches_and_measurements_from_its_time_budget(clocked)
     encoder = encoder_of(run)
     run.best(encoder, 6_500)
     assert all(seconds > 0 for seconds in run.time_budget.spent.values())
-    assert fine_tuning_seconds(run.inputs.model, run.inputs.recipe.pack, run.windows, encoder.prepared) > 0
+    assert fine_tuning_seconds(run.inputs.model, run.inputs.recipe.pack, run.windows, encoder.matrices) > 0
 
 
 CLOCK = ("--set", "budget.clock=calibration")

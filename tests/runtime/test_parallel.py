@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from golf.runtime.parallel import in_order
+from golf.runtime.parallel import parallel_map
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -20,7 +20,7 @@ def test_results_come_in_order_from_single_threads(threads):
     def seen(item):
         return item, torch.get_num_threads()
 
-    assert list(in_order(seen, range(50))) == [(item, 1) for item in range(50)]
+    assert list(parallel_map(seen, range(50))) == [(item, 1) for item in range(50)]
     assert torch.get_num_threads() == threads
 
 
@@ -30,7 +30,7 @@ def test_sums_do_not_depend_on_the_number_of_threads():
 
     def products(count):
         torch.set_num_threads(count)
-        return list(in_order(lambda m: m @ m.T, matrices))
+        return list(parallel_map(lambda m: m @ m.T, matrices))
 
     before = torch.get_num_threads()
     try:
@@ -48,7 +48,7 @@ def test_few_items_are_taken_ahead(threads):
             taken.append(item)
             yield item
 
-    results = in_order(str, items())
+    results = parallel_map(str, items())
     next(results)
     assert len(taken) <= threads + 2
     results.close()
@@ -62,11 +62,11 @@ def test_what_an_item_raises_comes_through_and_threads_end(threads):
 
     before = threading.active_count()
     with pytest.raises(ValueError, match="item 3"):
-        list(in_order(fail, range(1000)))
+        list(parallel_map(fail, range(1000)))
     assert torch.get_num_threads() == threads
     assert threading.active_count() <= before
 
 
 def test_elsewhere_than_on_the_cpu_items_follow_one_another(threads):
     here = threading.current_thread()
-    assert list(in_order(lambda _: threading.current_thread(), range(5), device=torch.device("meta"))) == [here] * 5
+    assert list(parallel_map(lambda _: threading.current_thread(), range(5), device=torch.device("meta"))) == [here] * 5

@@ -12,7 +12,7 @@ from golf.run.checkpoint import load_checkpoint
 from golf.run.folder import Run
 from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
-from golf.training.state import Session
+from golf.training.state import TrainingState
 from golf.training.train import claim_folder, train
 
 STEPS, STOP = 6, 3
@@ -130,11 +130,11 @@ def test_a_resumed_run_keeps_its_products_where_auto_would_choose_others(folder,
 
 
 def test_a_checkpoint_that_records_no_products_resumes_as_auto(folder, monkeypatch):
-    honest = Session._state
+    honest = TrainingState._state
     recipe = recipe_of({"name": "numuon"})
     trained(recipe, folder / "whole")
     with monkeypatch.context() as older:
-        older.setattr(Session, "_state", lambda session: without(honest(session), "matmul_dtype"))
+        older.setattr(TrainingState, "_state", lambda session: without(honest(session), "matmul_dtype"))
         with pytest.raises(Interrupted):
             trained(recipe, folder / "parts", stop_at=STOP)
     assert not trained(recipe, folder / "parts", resume=True)

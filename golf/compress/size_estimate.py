@@ -46,11 +46,11 @@ def estimate_size(
     fishers: Mapping[str, Fisher],
     *,
     other_bytes: int,
-    room: int,
+    byte_budget: int,
     target_gap: float,
     trellis: bool = False,
 ) -> SizeEstimate:
-    """Size and gap of packing `matrices` (M, N each) into `room` bytes, `other_bytes` of them tokenizer and gains.
+    """Size and gap of packing `matrices` (M, N each) into `byte_budget` bytes, `other_bytes` for tokenizer and gains.
 
     Order-0 entropies of the rounded weights at the step that the allocator would choose; no factors. A `trellis` costs
     as many bits as rounding to a coarser grid does, with the error of the finer one.
@@ -76,8 +76,8 @@ def estimate_size(
     finest = max(finest_scale(weights, target_gap), *(least_scale(norm) for norm in norms))
     wanted, gap = size_at(finest)
     size = wanted
-    if wanted > room:
-        solution = solve(size_at, byte_budget=room, finest=finest, weights=weights)
+    if wanted > byte_budget:
+        solution = solve(size_at, byte_budget=byte_budget, finest=finest, weights=weights)
         size, gap = (solution, math.inf) if isinstance(solution, int) else (solution.size, solution.built)
     return SizeEstimate(size, wanted, max(0, size - overhead) * 8 / weights, gap)
 

@@ -74,7 +74,7 @@ def predict_size(state: TrainingState) -> SizeEstimate:
         {n: p.detach().float().cpu().numpy() for n, p in state.model.named_parameters() if p.ndim == 2},
         fishers,
         other_bytes=small + state.data.tokenizer.packed_size,
-        room=recipe.budget.cap - recipe.budget.code_bytes,
+        byte_budget=recipe.budget.cap - recipe.budget.code_bytes,
         target_gap=recipe.pack.target_gap,
         trellis=recipe.pack.quantizer != "uniform",
     )

@@ -33,7 +33,7 @@ def plan(recipe: Recipe, *, device: torch.device) -> Plan:
         by_role[key] = by_role.get(key, 0) + counts[assignment.parameter]
         assignments[key] = {"role": key, "optimizer": assignment.optimizer, "lr": assignment.lr}
     total, section = sum(counts.values()), recipe.train
-    room = recipe.budget.cap - recipe.budget.code_bytes
+    byte_budget = recipe.budget.cap - recipe.budget.code_bytes
     tokens = section.steps * section.batch_tokens
     return Plan(
         name=recipe.name,
@@ -43,9 +43,9 @@ def plan(recipe: Recipe, *, device: torch.device) -> Plan:
         tokens=tokens,
         flops=tokens * flops_per_token(recipe.model, vocab, section.sequence_length),
         cap=recipe.budget.cap,
-        predicted_bytes=max(_OVERHEAD, min(room, round(total * NOMINAL_BITS / 8) + _OVERHEAD))
+        predicted_bytes=max(_OVERHEAD, min(byte_budget, round(total * NOMINAL_BITS / 8) + _OVERHEAD))
         + recipe.budget.code_bytes,
-        cap_bits_per_weight=max(0.0, (room - _OVERHEAD) * 8 / total),
+        cap_bits_per_weight=max(0.0, (byte_budget - _OVERHEAD) * 8 / total),
         seconds=section.steps * _seconds_per_step(recipe, vocab, device),
         device=device.type,
     )

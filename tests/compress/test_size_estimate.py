@@ -36,7 +36,7 @@ def test_bits_of_a_gaussian_are_its_entropy():
     M, N, gap = 128, 128, 1e-3
     weights = np.random.default_rng(0).normal(size=(M, N)).astype(np.float32)
     fisher = Fisher(np.ones(M), np.eye(N))
-    found = estimate_size({"w": weights}, {"w": fisher}, other_bytes=0, room=1 << 30, target_gap=gap)
+    found = estimate_size({"w": weights}, {"w": fisher}, other_bytes=0, byte_budget=1 << 30, target_gap=gap)
     step = math.sqrt(24 * gap / weights.size)
     # the counted entropy of n symbols lies K / 2n ln 2 below, K being the number of kinds, thousands here
     kinds = 8 / step

@@ -12,16 +12,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from experiments.opened import encoder_of, opened
 from experiments.records import add_out_option, append, circumstances
-from golf.packing.inputs import load_source
-from golf.packing.pack import make_draft
-from golf.packing.search import fit, smallest_size
-from golf.run.folder import Run
-from golf.run.workspace import find_workspace
-from golf.runtime.interrupt import listening
-from golf.runtime.observer import Observer
+from golf.packing.search import smallest_size
 
 
 def main() -> None:
@@ -32,27 +26,18 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
     arguments = parser.parse_args()
-    with listening() as stop:
-        source = load_source(
-            Run(arguments.run),
-            cache=find_workspace(Path.cwd()).data,
-            device=torch.device("cpu"),
-            stop=stop,
-            observer=Observer(),
-            budget={},
-            settings=["verify.tokens=2048", *arguments.settings],
-        )
-    draft = make_draft(source, source.prepared(), source.score(source.model))
-    low, high = smallest_size(draft) + 64, fit(draft, source, room=1 << 50).solution.size
+    packing = opened(arguments.run, ["verify.tokens=2048", *arguments.settings])
+    encoder = encoder_of(packing)
+    low, high = smallest_size(encoder) + 64, packing.best(encoder, 1 << 50).kept.solution.size
     rows = []
-    for room in (
+    for byte_budget in (
         np.exp(np.random.default_rng(0).uniform(np.log(low), np.log(high), arguments.count)).astype(int).tolist()
     ):
         started = time.monotonic()
-        solution = fit(draft, source, room=room).solution
-        left = room - solution.size
-        met = 0 <= left <= max(0.0005 * room, 24)
-        rows.append({"room": room, "left": left, "probes": solution.probes, "met": met})
+        solution = packing.best(encoder, byte_budget).kept.solution
+        left = byte_budget - solution.size
+        met = 0 <= left <= max(0.0005 * byte_budget, 24)
+        rows.append({"room": byte_budget, "left": left, "probes": solution.probes, "met": met})
         rows[-1]["seconds"] = round(time.monotonic() - started, 2)
         print(rows[-1], flush=True)
     if arguments.out:

@@ -28,7 +28,7 @@ from golf.run.folder import Run
 from golf.run.workspace import find_workspace
 from golf.runtime.interrupt import StopFlag
 from golf.training.diagnostics import matrices_of, matrix_figures, predict_size
-from golf.training.state import Session
+from golf.training.state import TrainingState
 from golf.training.train import train
 
 CPU = torch.device("cpu")
@@ -70,7 +70,7 @@ def looks(recipe: Recipe, data: TokenSet) -> dict[str, float]:
     """Seconds of one look's diagnostics of the matrices, and of its prediction of the packed size."""
     model = Transformer(recipe.model, data.tokenizer.vocab_size)
     initialize(model, seed=recipe.seed)
-    session = Session(recipe, Run(Path("none")), data, model, Optimizers(recipe.optimizer, model), CPU)
+    session = TrainingState(recipe, Run(Path("none")), data, model, Optimizers(recipe.optimizer, model), CPU)
     seconds = {}
     for name, call in (
         ("diagnostics", lambda: matrix_figures(model, matrices_of(model), share=0.25)),

@@ -1,6 +1,6 @@
 """How near tuning after packing comes to its byte budget, on several seeds and instruction sets, and what it loses.
 
-    python -m benchmarks.tune_size --json FILE [--against EARLIER.json] [--seeds 5] [--aims 0.95 1.0] [--tiny-only]
+    python -m bench.tune_size [--out FILE] [--against EARLIER] [--seeds 5] [--aims 0.95 1.0] [--tiny-only]
 
 Packs the smoke recipe after its own 12 steps and after 100, tunes both for `aim` times the bytes that rounding takes
 at one global step, with tune_text 0 and .5, and compares the file at that step with its budget, before anything is
@@ -22,24 +22,24 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from golf.compress.allocate import finest_scale
-from golf.draft import Draft
-from golf.fit import _tuned, refit
-from golf.interrupt import StopFlag
-from golf.observer import Observer
-from golf.pack import make_draft
+from experiments.opened import opened, validation, with_pack
+from experiments.records import Record, add_out_option, append, circumstances, read
+from golf.compress.rate_search import Solution, finest_scale
+from golf.packing.finetune_to_budget import fine_tuner
+from golf.packing.methods import Method, Methods, text_share
+from golf.packing.pack import Packing
+from golf.packing.search import Candidate, solve_near
+from golf.packing.timing import case_of
 from golf.recipe import find_recipe, load_recipe
-from golf.runs import Run
-from golf.source import Source, load_source
-from golf.train import train
-from golf.workspace import find_workspace
+from golf.run.folder import Run
+from golf.run.workspace import find_workspace
+from golf.runtime.interrupt import StopFlag
+from golf.training.train import train
 
 # The largest error, in percent of the budget.
 BAR = 0.5
@@ -52,10 +52,9 @@ SETS: dict[str, tuple[dict[str, str], str | None]] = {
 # Steps of training, and tokens of a batch and of all of tuning: 64 batches each.
 MODELS = {"12 steps": (12, 256, 16_384), "100 steps": (100, 512, 32_768)}
 TEXTS = (0.0, 0.5)
-# A step at which caps bind, by the gap in nats per token that it is predicted to cost (golf.pace tries the same).
+# A step at which caps bind, by the gap in nats per token that it is predicted to cost, as in golf.packing.timing.
 _GAP = 0.05
-
-Row = dict[str, Any]
+_TUNED = Method("uniform", "off", fine_tune=True)
 
 
 def capability() -> str:
@@ -63,57 +62,55 @@ def capability() -> str:
     return torch.backends.cpu.get_cpu_capability()
 
 
-def rows(name: str, seed: int, aims: list[float]) -> Iterator[Row]:
+def rows(name: str, seed: int, aims: list[float]) -> Iterator[Record]:
     """Every tuning of one trained model."""
     steps, batch_tokens, tokens = MODELS[name]
     with tempfile.TemporaryDirectory() as folder:
-        source = trained_source(Path(folder), steps, batch_tokens, seed)
-        score = source.score(source.model)
-        draft = make_draft(source, source.prepared(), score)
-        scale = finest_scale(draft.weights, _GAP)
-        whole = draft.build(scale)[0]
-        for text in TEXTS:
-            for aim in aims:
-                room = round(aim * whole)
-                size, loss = tuned(draft, with_text(source, text), scale, tokens, room)
-                error = 100 * (size / room - 1)
-                yield {"model": name, "seed": seed, "text": text, "aim": aim, "error": error, "gap": loss - score.loss}
+        train_smoke(Path(folder), steps, seed)
+        packing = opened(
+            Path(folder),
+            (
+                "pack.quantizer=uniform",
+                "pack.low_rank=off",
+                f"pack.tune_batch_tokens={batch_tokens}",
+                f"pack.tune_tokens={tokens}",
+            ),
+        )
+    float_score = validation(packing, packing.inputs.model)
+    encoder = packing.encoder(packing.calibrated(), float_score)
+    scale = finest_scale(encoder.weights, _GAP)
+    whole, encoded = encoder.build(scale)
+    rounded = Candidate(_TUNED, encoder, Solution(scale, whole, encoded, 1, binding=True), gap=0.0, seconds=0.0)
+    for text in TEXTS:
+        for aim in aims:
+            byte_budget = round(aim * whole)
+            size, loss = tuned(with_pack(packing, tune_text=text), rounded, byte_budget)
+            error, gap = 100 * (size / byte_budget - 1), loss - float_score.loss
+            yield {"model": name, "seed": seed, "text": text, "aim": aim, "error": error, "gap": gap}
 
 
-def trained_source(folder: Path, steps: int, batch_tokens: int, seed: int) -> Source:
-    """A model of the smoke recipe after so many steps, ready to be packed."""
+def train_smoke(folder: Path, steps: int, seed: int) -> None:
+    """Train the smoke recipe for so many steps into `folder`."""
     cache = find_workspace(Path.cwd()).data
     changed = (f"train.steps={steps}", f"seed={seed}", f"train.eval_every={steps}", "verify.tokens=16384")
     recipe = load_recipe(find_recipe("smoke"), list(changed))
     train(recipe, Run(folder), cache=cache, device=torch.device("cpu"), stop=StopFlag())
-    return load_source(
-        Run(folder),
-        cache=cache,
-        device=torch.device("cpu"),
-        stop=StopFlag(),
-        observer=Observer(),
-        budget={},
-        settings=("pack.quantizer=uniform", "pack.low_rank=off", f"pack.tune_batch_tokens={batch_tokens}"),
-    )
 
 
-def with_text(source: Source, share: float) -> Source:
-    """`source` whose recipe tunes with that share of the text's own loss."""
-    pack = source.recipe.pack.model_copy(update={"tune_text": share})
-    return replace(source, recipe=source.recipe.model_copy(update={"pack": pack}))
+def tuned(packing: Packing, rounded: Candidate, byte_budget: int) -> tuple[int, float]:
+    """Bytes of the file as it was tuned, and the loss of the one that is then fitted into the budget."""
+    case, scale = case_of(packing.inputs, byte_budget), rounded.solution.scale
+    plan = Methods((_TUNED,), {}, case.tokens, text_share(packing.inputs.recipe.pack, case))
+    tune = fine_tuner(packing.inputs, plan, packing.windows, packing.time_budget, packing.observer)
+    encoder = tune(rounded, byte_budget)
+    fitted = solve_near(encoder, byte_budget, scale)
+    return encoder.build(scale)[0], validation(packing, encoder.decoded(fitted.packed)).loss
 
 
-def tuned(draft: Draft, source: Source, scale: float, tokens: int, room: int) -> tuple[int, float]:
-    """Bytes of the file as it was tuned, and the loss of the one that is then fitted into `room` bytes."""
-    found = _tuned(draft, source, scale, tokens, room)
-    fitted = refit(found, room=room, scale=scale)
-    return found.build(scale)[0], source.score(found.decoded(fitted.packed)).loss
-
-
-def work(name: str, arguments: argparse.Namespace) -> list[Row] | str:
+def work(name: str, arguments: argparse.Namespace) -> list[Record] | str:
     """The rows of one instruction set, from a process of its own; or why there are none."""
     environment, wanted = SETS[name]
-    command = [sys.executable, "-m", "benchmarks.tune_size", "--work", "--seeds", str(arguments.seeds)]
+    command = [sys.executable, "-m", "bench.tune_size", "--work", "--seeds", str(arguments.seeds)]
     command += ["--aims", *map(str, arguments.aims), *(["--tiny-only"] if arguments.tiny_only else [])]
     known = [each for _, each in SETS.values() if each]
     if wanted is None and capability() in known:
@@ -125,11 +122,11 @@ def work(name: str, arguments: argparse.Namespace) -> list[Row] | str:
     )
     if done.returncode:
         raise SystemExit(f"{name}: {done.stderr[-2000:]}")
-    found: list[Row] | str = json.loads(done.stdout.splitlines()[-1])
+    found: list[Record] | str = json.loads(done.stdout.splitlines()[-1])
     return found if isinstance(found, str) else [{"set": name, **row} for row in found]
 
 
-def table(found: list[Row], earlier: list[Row]) -> None:
+def table(found: list[Record], earlier: list[Record]) -> None:
     """Errors and gaps by set, model, text and aim."""
     before = {(*_key(row), row["seed"]): row["gap"] for row in earlier}
     print("| set | model | text | aim | mean error % | largest % | gap | against earlier |")
@@ -142,7 +139,7 @@ def table(found: list[Row], earlier: list[Row]) -> None:
         print("| " + " | ".join([*cells, _mean([row["gap"] for row in own], 4), _mean(changes, 4)]) + " |")
 
 
-def _key(row: Row) -> tuple[Any, ...]:
+def _key(row: Record) -> tuple[Any, ...]:
     return row["set"], row["model"], row["text"], row["aim"]
 
 
@@ -157,8 +154,8 @@ def _mean(values: list[float], digits: int) -> str:
 def main() -> None:
     """Run every instruction set, print one table, keep the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--against", type=Path, help="what an earlier run wrote")
+    add_out_option(parser, None)
+    parser.add_argument("--against", type=Path, help="a file whose last such line an earlier run wrote")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--aims", type=float, nargs="+", default=[0.95, 1.0])
     parser.add_argument("--tiny-only", action="store_true", help="leave out the model of 100 steps")
@@ -169,24 +166,30 @@ def main() -> None:
     if arguments.work:
         print(json.dumps(_own_rows(arguments)))
         return
-    if arguments.json is None:
-        parser.error("--json is missing")
-    found: list[Row] = []
+    found: list[Record] = []
     with ThreadPoolExecutor(arguments.processes) as pool:
         for name, result in zip(SETS, pool.map(lambda each: work(each, arguments), SETS), strict=True):
             if isinstance(result, str):
                 print(f"{name}: skipped, {result}")
             else:
                 found += result
-    table(found, json.loads(arguments.against.read_text())["rows"] if arguments.against else [])
-    document = {"date": date.today().isoformat(), "bar": BAR, "rows": found}
-    arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+    table(found, _earlier(arguments.against) if arguments.against else [])
+    if arguments.out:
+        append(arguments.out, {"script": "tune_size"} | circumstances() | {"bar": BAR, "rows": found})
     worst = max(abs(row["error"]) for row in found)
     if worst > BAR:
         raise SystemExit(f"the largest error is {worst:.2f} %, over {BAR} %")
 
 
-def _own_rows(arguments: argparse.Namespace) -> list[Row] | str:
+def _earlier(path: Path) -> list[Record]:
+    """The rows of the file's last run of this script."""
+    runs = [record for record in read(path) if record["script"] == "tune_size"]
+    if not runs:
+        raise SystemExit(f"{path} has no line of tune_size")
+    return list(runs[-1]["rows"])
+
+
+def _own_rows(arguments: argparse.Namespace) -> list[Record] | str:
     """The rows of this process; what it lacks, where it does not run on the instruction set that was asked for."""
     torch.set_num_threads(1)
     if arguments.capability and capability() != arguments.capability:

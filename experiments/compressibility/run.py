@@ -28,16 +28,15 @@ from experiments.compressibility.plot import plot
 from experiments.compressibility.table import tables
 from experiments.compressibility.variants import CHOSEN_AT, FINAL_BITS, MAIN, SEEDS, SWEEP_BITS, SWEEP_SEED, VARIANTS
 from experiments.joblist import main, name_of
+from experiments.opened import opened, validation
 from experiments.records import Record, read
 from golf.errors import CapError
-from golf.packing.inputs import LOOKS, Source, load_source
-from golf.packing.pack import make_draft, measured
-from golf.packing.search import fit
+from golf.packing.measure import score_as_written
+from golf.packing.pack import Packing
 from golf.recipe import load_recipe
 from golf.run.folder import Run
 from golf.run.workspace import find_workspace
 from golf.runtime.interrupt import StopFlag
-from golf.runtime.observer import Observer
 from golf.training.train import train
 
 RECIPE = Path(__file__).with_name("recipe.toml")
@@ -75,7 +74,7 @@ def measure(job: Job, rates: Sequence[float]) -> dict[str, Any]:
         trained = train(recipe, Run(Path(folder)), cache=cache, device=device, stop=StopFlag())
         assert trained is not None
         seconds = time.monotonic() - started
-        points = list(_points(Path(folder), job, rates, cache, device))
+        points = list(_points(Path(folder), job, rates))
     row = {
         "variant": job.variant,
         "lr": job.rate,
@@ -94,45 +93,35 @@ def measure(job: Job, rates: Sequence[float]) -> dict[str, Any]:
     return row
 
 
-def _points(
-    folder: Path, job: Job, rates: Sequence[float], cache: Path, device: torch.device
-) -> Iterator[dict[str, Any]]:
+def _points(folder: Path, job: Job, rates: Sequence[float]) -> Iterator[dict[str, Any]]:
     """Packs at a series of rates: bytes, losses on validation and on training text, ranks."""
-    source = load_source(
-        Run(folder),
-        cache=cache,
-        device=device,
-        stop=StopFlag(),
-        observer=Observer(),
-        budget={},
-        settings=[] if job.final else ["pack.tune_tokens=0", "pack.low_rank=off"],
-    )
-    draft = make_draft(source, source.prepared(), score := source.score(source.model))
-    float_training = training_loss(source)
+    packing = opened(folder, [] if job.final else ["pack.tune_tokens=0", "pack.low_rank=off"])
+    float_score = validation(packing, packing.inputs.model)
+    encoder = packing.encoder(packing.calibrated(), float_score)
+    float_training = training_loss(packing)
     for bits in rates:
-        size = round(bits * draft.weights / 8)
+        size = round(bits * encoder.weights / 8)
         with suppress(CapError):
-            fitted = fit(draft, source, room=size - _CLAIM)
-            packed = fitted.solution.packed
-            found = measured(packed, source, folder / "artifact.bin")
+            kept = packing.best(encoder, size - _CLAIM).kept
+            encoded = kept.solution.built
+            found = score_as_written(packing.inputs, encoded, folder / "artifact.bin", packing.observer)
             yield {
                 "bits": bits,
-                "bytes": fitted.solution.size,
-                "binding": fitted.solution.binding,
+                "bytes": kept.solution.size,
+                "binding": kept.solution.binding,
                 "loss": found.loss,
                 "bpb": found.bpb,
-                "training_loss": float_training + fitted.gap,
-                "gap": found.loss - score.loss,
-                "tuned": fitted.tuned,
-                "ranks": [matrix.factors.rank for matrix in packed.coded],
+                "training_loss": float_training + kept.gap,
+                "gap": found.loss - float_score.loss,
+                "tuned": kept.method.fine_tune,
+                "ranks": encoded.ranks,
             }
 
 
 @torch.inference_mode()
-def training_loss(source: Source) -> float:
+def training_loss(packing: Packing) -> float:
     """The float model's loss on the training windows by which packs are compared."""
-    windows = source.windows(16_384, batch_tokens=2048, purpose=LOOKS)
-    return statistics.fmean(float(source.model.loss(window)) for window in windows)
+    return statistics.fmean(float(packing.inputs.model.loss(window)) for window in packing.windows.held_out())
 
 
 def jobs(rows: list[Record]) -> Iterator[Job]:

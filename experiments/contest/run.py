@@ -57,7 +57,7 @@ tokens = 40_000
 """
 
 
-class Steps:
+class StepCodes:
     """Runs commands in a folder, and keeps their seconds."""
 
     def __init__(self, folder: Path) -> None:
@@ -79,7 +79,7 @@ class Steps:
         return json.loads(self.run(name, sys.executable, "-m", "golf", *arguments, "--json", allowed=allowed))
 
 
-def go(steps: Steps, count: int, seeds: int) -> dict[str, Any]:
+def go(steps: StepCodes, count: int, seeds: int) -> dict[str, Any]:
     """All steps; the figures."""
     many = steps.folder / "many"
     many.mkdir()
@@ -124,7 +124,7 @@ def go(steps: Steps, count: int, seeds: int) -> dict[str, Any]:
     }
 
 
-def _train_and_pack(steps: Steps, run: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _train_and_pack(steps: StepCodes, run: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What training said and what packing said of one seed, `run-SEED`."""
     number = run.rpartition("-")[2]
     trained = steps.golf(f"train {number}", "train", "contest.toml", "--set", f"seed={number}", "--out", run)
@@ -141,7 +141,7 @@ def main() -> None:
     if not (SAMPLE.exists() and MODEL.exists()):
         raise SystemExit("skipped: ../shared/data is not here")
     with tempfile.TemporaryDirectory() as folder:
-        found = go(Steps(Path(folder)), arguments.steps, arguments.seeds)
+        found = go(StepCodes(Path(folder)), arguments.steps, arguments.seeds)
     append(arguments.out, circumstances() | {"steps": arguments.steps} | found)
     print(json.dumps(found, indent=1))
 

@@ -17,7 +17,6 @@ import argparse
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,20 +24,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from experiments.opened import opened, validation, with_pack
 from experiments.packers.plot import plot
 from experiments.packers.rivals import Rival, gptq, hessians, int8_zlib, whitened_svd
 from experiments.packers.table import rows_of
 from experiments.records import add_out_option, append, circumstances, read
 from golf.artifact import compress_zstd
-from golf.compress.encode_matrix import Prepared
+from golf.compress.encode_matrix import CalibratedMatrix
 from golf.errors import CapError
 from golf.model import Transformer
-from golf.packing.encoder import Draft, as_bytes
-from golf.packing.inputs import CALIBRATION, Source, load_source
-from golf.packing.pack import make_draft, measured
-from golf.packing.search import fit, on_plain_integers
-from golf.run.folder import Run
-from golf.run.workspace import find_workspace
+from golf.packing.encoder import as_bytes
+from golf.packing.measure import score_as_written
+from golf.packing.pack import Packing
 from golf.runtime.interrupt import listening
 from golf.runtime.observer import Observer
 
@@ -46,6 +43,8 @@ RESULTS = Path(__file__).with_name("results.jsonl")
 # The embedding's step over the others': the record's (20 / 127 over 12.85 / 31), and coarser.
 _EMBEDDING_STEPS = (0.38, 0.7)
 _CLAIM = 16
+_STOPPED = "stopped; nothing of this checkpoint was written"
+_ROUNDING_ALONE = {"tune_tokens": 0, "low_rank": "off", "quantizer": "uniform"}
 
 
 def compare(
@@ -53,48 +52,40 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Rows {method, bytes, bits_per_weight, val_loss, gap, seconds} of one run's checkpoint."""
     with listening() as stop:
-        source = load_source(
-            Run(run),
-            cache=find_workspace(Path.cwd()).data,
-            device=torch.device("cpu"),
-            stop=stop,
-            observer=Observer(),
-            budget={},
-            settings=[f"verify.tokens={tokens}", "pack.tune_text=0", *settings],
-        )
-        return _Comparison(source, run, zpaq).rows(rates, reference_from)
+        observer = Observer().stopping(stop, _STOPPED)
+        packing = opened(run, [f"verify.tokens={tokens}", "pack.tune_text=0", *settings], observer=observer)
+        return _Comparison(packing, run, zpaq).rows(rates, reference_from)
 
 
 class _Comparison:
-    def __init__(self, source: Source, run: Path, zpaq: bool) -> None:
-        self.source, self.name, self.out, self.zpaq = source, run.name, run / "compared.bin", zpaq
-        self.count = sum(p.numel() for p in source.model.parameters() if p.ndim == 2)
-        small = b"".join(as_bytes(p) for p in source.model.parameters() if p.ndim != 2)
-        self.extra = compress_zstd(small + source.data.tokenizer.serialized, 19)
-        self.calibration = source.recipe.pack.calibration_tokens
-        self.float_score = source.score(source.model)
+    def __init__(self, packing: Packing, run: Path, zpaq: bool) -> None:
+        self.packing, self.name, self.out, self.zpaq = packing, run.name, run / "compared.bin", zpaq
+        self.model = packing.inputs.model
+        self.count = sum(p.numel() for p in self.model.parameters() if p.ndim == 2)
+        small = b"".join(as_bytes(p) for p in self.model.parameters() if p.ndim != 2)
+        self.extra = compress_zstd(small + packing.inputs.data.tokenizer.serialized, 19)
+        self.float_score = validation(packing, self.model)
         self.float_loss = self.float_score.loss
         self.table: list[dict[str, Any]] = []
 
     def rows(self, rates: list[float], reference_from: float) -> list[dict[str, Any]]:
         started = time.monotonic()
-        prepared = self.source.prepared()
+        matrices = self.packing.calibrated()
         seconds = time.monotonic() - started
-        self._limit(prepared)
-        hessian = hessians(
-            self.source.model, self.source.windows(self.calibration, batch_tokens=4096, purpose=CALIBRATION)
-        )
-        self._rival("int8 + zlib", int8_zlib(self.source.model, self.extra), 0.0)
+        self._limit(matrices)
+        tokens = self.packing.inputs.recipe.pack.calibration_tokens
+        hessian = hessians(self.model, self.packing.windows.calibration(tokens))
+        self._rival("int8 + zlib", int8_zlib(self.model, self.extra), 0.0)
         for share in (0.1, 0.2, 0.35, 0.5, 0.8):
             started = time.monotonic()
-            rival = whitened_svd(self.source.model, hessian, share=share, extra=self.extra)
+            rival = whitened_svd(self.model, hessian, share=share, extra=self.extra)
             self._rival("whitened SVD + int8", rival, time.monotonic() - started)
-        draft = make_draft(self.source, prepared, self.float_score)
+        rounding = with_pack(self.packing, **_ROUNDING_ALONE)
         for rate in sorted(rates, reverse=True):
             sizes = self._gptq_at(rate, hessian) if rate >= reference_from else [round(rate * self.count / 8)]
-            self._golf("golf, rounding alone", draft, sizes[0], tuned=False, calibration=seconds)
+            self._golf("golf, rounding alone", rounding, matrices, sizes[0], calibration=seconds)
             for size in sizes:
-                self._golf("golf", draft, size, tuned=True, calibration=seconds)
+                self._golf("golf", self.packing, matrices, size, calibration=seconds)
         return self.table
 
     def _gptq_at(self, rate: float, hessian: dict[str, Any]) -> list[int]:
@@ -104,7 +95,7 @@ class _Comparison:
             started = time.monotonic()
             rival = _search(
                 lambda step, r=ratio: gptq(  # type: ignore[misc]
-                    self.source.model, hessian, k=31 * step, embedding_k=127 * step * r, extra=self.extra
+                    self.model, hessian, k=31 * step, embedding_k=127 * step * r, extra=self.extra
                 ),
                 wanted,
             )
@@ -116,7 +107,7 @@ class _Comparison:
         self._add(f"GPTQ int6 + brotli (embedding x {ratio})", rival.bytes["brotli"], loss, seconds)
         if self.zpaq:
             with_zpaq = gptq(
-                self.source.model,
+                self.model,
                 hessian,
                 k=31 * rival.step,
                 embedding_k=127 * rival.step * ratio,
@@ -128,25 +119,21 @@ class _Comparison:
                 return [rival.bytes["brotli"], with_zpaq.bytes["zpaq"]]
         return [rival.bytes["brotli"]]
 
-    def _golf(self, method: str, draft: Draft, size: int, *, tuned: bool, calibration: float) -> None:
-        started = time.monotonic()
-        source, plain = self.source, draft
-        if not tuned:
-            changed = {"tune_tokens": 0, "low_rank": "off", "quantizer": "uniform"}
-            section = source.recipe.pack.model_copy(update=changed)
-            source = replace(source, recipe=source.recipe.model_copy(update={"pack": section}))
-            plain = replace(on_plain_integers(draft), recipe=source.recipe)
+    def _golf(
+        self, method: str, packing: Packing, matrices: list[CalibratedMatrix], size: int, *, calibration: float
+    ) -> None:
+        started, encoder = time.monotonic(), packing.encoder(matrices, self.float_score)
         try:
-            fitted = fit(plain, source, room=size - _CLAIM)
+            solution = packing.best(encoder, size - _CLAIM).kept.solution
         except CapError:
             return
-        score = measured(fitted.solution.packed, source, self.out)
-        self._add(method, fitted.solution.size, score.loss, calibration + time.monotonic() - started)
+        score = score_as_written(packing.inputs, solution.built, self.out, packing.observer)
+        self._add(method, solution.size, score.loss, calibration + time.monotonic() - started)
 
-    def _limit(self, prepared: list[Prepared]) -> None:
+    def _limit(self, matrices: list[CalibratedMatrix]) -> None:
         """The rate-distortion limit of Gaussian weights under the same Fisher matrix: reverse water-filling."""
         variances = []
-        for each in prepared:
+        for each in matrices:
             weights = each.scaled * each.steps.relative() * each.base
             spread = float(np.square(weights, dtype=np.float64).mean())
             levels = np.linalg.eigvalsh(each.sensitivity.metric)
@@ -164,12 +151,12 @@ class _Comparison:
             self._add(method, size, loss, seconds)
 
     def _loss(self, rival: Rival) -> float:
-        model = Transformer(self.source.model.shape, self.source.model.vocab_size)
-        weights = {n: p.detach() for n, p in self.source.model.named_parameters()}
+        model = Transformer(self.model.shape, self.model.vocab_size)
+        weights = {n: p.detach() for n, p in self.model.named_parameters()}
         model.load_state_dict(
             weights | {n: torch.from_numpy(np.ascontiguousarray(w)) for n, w in rival.weights.items()}
         )
-        return self.source.score(model).loss
+        return validation(self.packing, model).loss
 
     def _add(self, method: str, size: int, loss: float, seconds: float) -> None:
         row = {

@@ -14,17 +14,12 @@ from pathlib import Path
 
 import torch
 
+from experiments.opened import encoder_of, opened
 from experiments.records import Record, add_out_option, append, circumstances
 from golf.optim import Optimizers
-from golf.packing.inputs import load_source
-from golf.packing.pack import make_draft
-from golf.packing.search import fit
 from golf.run.folder import Run
-from golf.run.workspace import find_workspace
-from golf.runtime.interrupt import StopFlag
-from golf.runtime.observer import Observer
 from golf.training.diagnostics import predict_size
-from golf.training.state import Session
+from golf.training.state import TrainingState
 
 RESULTS = Path(__file__).with_name("results.jsonl")
 CPU = torch.device("cpu")
@@ -32,25 +27,15 @@ CPU = torch.device("cpu")
 
 def compare(run: Path, shares: list[float]) -> list[Record]:
     """Predicted and real size at every cap; printed on the way."""
-    source = load_source(
-        Run(run),
-        cache=find_workspace(Path.cwd()).data,
-        device=CPU,
-        stop=StopFlag(),
-        observer=Observer(),
-        budget={},
-        settings=["pack.tune_tokens=0", "verify.tokens=8192"],
-    )
-    draft = make_draft(source, source.prepared(), source.score(source.model))
-    session = Session(
-        source.recipe, Run(run), source.data, source.model, Optimizers(source.recipe.optimizer, source.model), CPU
-    )
+    packing = opened(run, ["pack.tune_tokens=0", "verify.tokens=8192"])
+    encoder = encoder_of(packing)
+    recipe, model = packing.inputs.recipe, packing.inputs.model
+    session = TrainingState(recipe, Run(run), packing.inputs.data, model, Optimizers(recipe.optimizer, model), CPU)
     wanted, found = predict_size(session).wanted_bytes, []
     for share in shares:
         cap = round(share * wanted)
-        budget = source.recipe.budget.model_copy(update={"cap": cap})
-        session.recipe = source.recipe.model_copy(update={"budget": budget})
-        predicted, real = predict_size(session).bytes, fit(draft, source, room=cap).solution.size
+        session.recipe = packing.inputs.with_budget(cap=cap).recipe
+        predicted, real = predict_size(session).bytes, packing.best(encoder, cap).kept.solution.size
         error = predicted / real - 1
         found.append({"share": share, "cap": cap, "predicted": predicted, "packed": real, "error": error})
         print(f"{run.name}: cap {cap:,}, predicted {predicted:,}, packed {real:,}, {error:+.2%}", flush=True)

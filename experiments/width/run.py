@@ -22,17 +22,15 @@ import torch
 from experiments.compressibility.run import RECIPE, training_loss
 from experiments.compressibility.variants import VARIANTS
 from experiments.joblist import main, name_of
+from experiments.opened import encoder_of, opened
 from experiments.records import Record, read
 from experiments.width.plot import plot
 from experiments.width.table import CAP, OPTIMIZERS, RATES, WIDTHS, tables
-from golf.packing.inputs import load_source
-from golf.packing.pack import make_draft, measured
-from golf.packing.search import fit
+from golf.packing.measure import score_as_written
 from golf.recipe import load_recipe
 from golf.run.folder import Run
 from golf.run.workspace import find_workspace
 from golf.runtime.interrupt import StopFlag
-from golf.runtime.observer import Observer
 from golf.training.train import train
 
 RESULTS = Path(__file__).with_name("results.jsonl")
@@ -95,13 +93,11 @@ def run(job: Job) -> Record:
     with tempfile.TemporaryDirectory() as folder:
         trained = train(recipe, Run(Path(folder)), cache=cache, device=device, stop=StopFlag())
         assert trained is not None
-        source = load_source(
-            Run(Path(folder)), cache=cache, device=device, stop=StopFlag(), observer=Observer(), budget={}, settings=[]
-        )
-        draft = make_draft(source, source.prepared(), source.score(source.model))
-        fitted = fit(draft, source, room=CAP - 16)
-        found = measured(fitted.solution.packed, source, Path(folder) / "artifact.bin")
-        float_training = training_loss(source)
+        packing = opened(Path(folder))
+        kept = packing.best(encoder_of(packing), CAP - 16).kept
+        encoded, out = kept.solution.built, Path(folder) / "artifact.bin"
+        found = score_as_written(packing.inputs, encoded, out, packing.observer)
+        float_training = training_loss(packing)
     print(f"{job.key}: {found.loss:.4f}", flush=True)
     return {
         "variant": job.variant,
@@ -112,12 +108,12 @@ def run(job: Job) -> Record:
         "parameters": trained.parameters,
         "tokens": trained.tokens,
         "float_loss": trained.val_loss,
-        "bytes": fitted.solution.size,
-        "bits": 8 * fitted.solution.size / draft.weights,
-        "training_loss": float_training + fitted.gap,
+        "bytes": kept.solution.size,
+        "bits": 8 * kept.solution.size / kept.encoder.weights,
+        "training_loss": float_training + kept.gap,
         "loss": found.loss,
         "bpb": found.bpb,
-        "ranks": [matrix.factors.rank for matrix in fitted.solution.packed.coded],
+        "ranks": encoded.ranks,
         "seconds": round(time.monotonic() - started, 1),
     }
 

@@ -130,9 +130,9 @@ def test_projection_onto_no_bits_leaves_zeros_and_onto_endless_ones_something_fi
 
 
 def test_a_root_is_found_from_either_side_and_at_a_jump():
-    for at in (-3.0, -0.01, 0.0, 0.02, 5.0):
+    for at in (-1.0, -0.01, 0.0, 0.02, 0.7):
         found = falling_root(lambda x, at=at: math.exp(at) - math.exp(x), step=1e-3, error=1e-6)
-        assert math.exp(found) == pytest.approx(math.exp(at), abs=1e-4)
+        assert found == pytest.approx(at, abs=1e-4)
     assert falling_root(lambda x: 1.0 if x < 0.3 else -2.0, step=1e-3, error=0.0) < 0.3  # the nearer side
     assert math.isfinite(falling_root(lambda x: 1.0, step=1e-3, error=0.0))
 

@@ -22,7 +22,7 @@ demo: $(VENV)/installed
 
 # The first tier: every change, any machine, minutes.
 test: $(VENV)/installed-dev
-	$(PYTEST) golf tests
+	$(PYTEST) golf tests --ignore tests/tier2
 
 # The numerics again as CPUs without AVX2, and without AVX-512 and AMX, compute them.
 test-isa: $(VENV)/installed-dev

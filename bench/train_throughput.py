@@ -53,7 +53,7 @@ def bare(recipe: Recipe, data: TokenSet, steps: int) -> float:
         loss = model.loss(torch.from_numpy(batches.batch(step)))
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), section.clip)
-        muon.step()
+        muon.step()  # type: ignore[no-untyped-call]
         adamw.step()
     return (time.perf_counter() - started) / steps
 

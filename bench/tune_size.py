@@ -104,7 +104,7 @@ def tuned(packing: Packing, rounded: Candidate, byte_budget: int) -> tuple[int, 
     tune = fine_tuner(packing.inputs, plan, packing.windows, packing.time_budget, packing.observer)
     encoder = tune(rounded, byte_budget)
     fitted = solve_near(encoder, byte_budget, scale)
-    return encoder.build(scale)[0], validation(packing, encoder.decoded(fitted.packed)).loss
+    return encoder.build(scale)[0], validation(packing, encoder.decoded(fitted.built)).loss
 
 
 def work(name: str, arguments: argparse.Namespace) -> list[Record] | str:

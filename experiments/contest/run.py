@@ -57,12 +57,13 @@ tokens = 40_000
 """
 
 
-class StepCodes:
+class Steps:
     """Runs commands in a folder, and keeps their seconds."""
 
     def __init__(self, folder: Path) -> None:
         """Nothing done yet."""
-        self.folder, self.seconds = folder, {}
+        self.folder = folder
+        self.seconds: dict[str, float] = {}
 
     def run(self, name: str, *command: object, allowed: tuple[int, ...] = (0,)) -> str:
         """Standard output of a command; what it said, and an end, if it fails."""
@@ -79,7 +80,7 @@ class StepCodes:
         return json.loads(self.run(name, sys.executable, "-m", "golf", *arguments, "--json", allowed=allowed))
 
 
-def go(steps: StepCodes, count: int, seeds: int) -> dict[str, Any]:
+def go(steps: Steps, count: int, seeds: int) -> dict[str, Any]:
     """All steps; the figures."""
     many = steps.folder / "many"
     many.mkdir()
@@ -124,7 +125,7 @@ def go(steps: StepCodes, count: int, seeds: int) -> dict[str, Any]:
     }
 
 
-def _train_and_pack(steps: StepCodes, run: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _train_and_pack(steps: Steps, run: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """What training said and what packing said of one seed, `run-SEED`."""
     number = run.rpartition("-")[2]
     trained = steps.golf(f"train {number}", "train", "contest.toml", "--set", f"seed={number}", "--out", run)
@@ -141,7 +142,7 @@ def main() -> None:
     if not (SAMPLE.exists() and MODEL.exists()):
         raise SystemExit("skipped: ../shared/data is not here")
     with tempfile.TemporaryDirectory() as folder:
-        found = go(StepCodes(Path(folder)), arguments.steps, arguments.seeds)
+        found = go(Steps(Path(folder)), arguments.steps, arguments.seeds)
     append(arguments.out, circumstances() | {"steps": arguments.steps} | found)
     print(json.dumps(found, indent=1))
 

@@ -136,8 +136,8 @@ class _Comparison:
         for each in matrices:
             weights = each.scaled * each.steps.relative() * each.base
             spread = float(np.square(weights, dtype=np.float64).mean())
-            levels = np.linalg.eigvalsh(each.sensitivity.metric)
-            variances.append(np.outer(each.sensitivity.rows, levels).ravel() * spread)
+            levels = np.linalg.eigvalsh(each.fisher.metric)
+            variances.append(np.outer(each.fisher.rows, levels).ravel() * spread)
         every = np.concatenate(variances)
         for water in np.geomspace(every.max(), np.quantile(every, 0.3) * 1e-4, 40):
             bits = float(0.5 * np.log2(np.maximum(every / water, 1)).sum())

@@ -62,11 +62,11 @@ def measure(recipe: Recipe, *, passing: int, stride: int, turns: int) -> dict[st
     T, vocab = recipe.train.sequence_length, recipe.tokenizer.vocab_size
     windows = max(1, passing // T)
     tokens = np.random.default_rng(0).integers(4, vocab, T + 1 + (windows - 1) * stride).astype(np.uint16)
-    model = Recorder(recipe.model, vocab)
-    initialize(model, seed=0)
-    model.batches = []
-    sliding(model, tokens, T, stride)
-    batches, passed = model.batches, sum(each[:, :-1].numel() for each in model.batches)
+    recorder = Recorder(recipe.model, vocab)
+    initialize(recorder, seed=0)
+    recorder.batches = []
+    sliding(recorder, tokens, T, stride)
+    batches, passed = recorder.batches, sum(each[:, :-1].numel() for each in recorder.batches)
     model = Transformer(recipe.model, vocab).eval()
     initialize(model, seed=0)
     bare(model, batches)

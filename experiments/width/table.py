@@ -56,7 +56,8 @@ def _cells(found: list[Record]) -> list[str]:
 
 def _best_widths(best: dict[tuple[str, int], list[Record]]) -> list[str]:
     """The best width of every optimizer, with Welch's p against the first's."""
-    lines, first = [], []
+    lines: list[str] = []
+    first: list[float] = []
     for variant in OPTIMIZERS:
         at_widths = [best[variant, width] for width in WIDTHS if best[variant, width]]
         found = min(at_widths, key=lambda found: statistics.fmean(r["loss"] for r in found), default=[])

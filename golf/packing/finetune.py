@@ -66,7 +66,8 @@ _WEIGHED_AT = (0.0, 0.25, 0.5, 0.75)
 # fewer bits of 4,096 normal targets) but where the bits of one symbol stand between, when more do not help.
 _EXACT, _FIRST_MOVE, _MOST_TURNS = 1e-4, 1e-3, 16
 # The file is as large as wanted up to this share of the symbols' bits, half of what a search may leave. Files of
-# 3 to 15 kB jump by .3 to 1.6 % as their context scales are searched; the best of so many was within .4 % on 79 of 80.
+# 3 to 15 kB jump by .3 to 2 % as their context scales are searched; the best of so many was within .32 % on 80 of them,
+# and over half a percent on 2 of 40 others (docs/log.md, 2026-11-28).
 _LANDED, _MOST_PROBES = 2.5e-4, 16
 # A batch is computed in so many parts, whatever the number of threads.
 _PARTS = 4

@@ -9,6 +9,7 @@ that take seconds and whose tools are here already. Exit code 1 where one fails.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -34,14 +35,31 @@ class Check:
     quick: bool = False
 
 
-def command(*words: str | Path, cwd: Path = ROOT) -> None:
-    """Run a command, its output on this process's own."""
-    subprocess.run([str(word) for word in words], cwd=cwd, check=True)
+def command(*words: str | Path, cwd: Path = ROOT, **variables: str) -> None:
+    """Run a command with environment `variables`, its output on this process's own."""
+    subprocess.run([str(word) for word in words], cwd=cwd, check=True, env=os.environ | variables)
 
 
-def tests(*paths: str) -> Callable[[Path], None]:
-    """The pytest files of this tier at `paths`."""
-    return lambda _folder: command(sys.executable, "-m", "pytest", *(f"tests/tier2/{path}" for path in paths))
+def kills(_folder: Path) -> None:
+    """A run that is killed 200 times at random resumes every time."""
+    command(sys.executable, "-m", "pytest", "tests/run/test_kill.py", GOLF_KILLS="200")
+
+
+def mutants(count: int) -> Callable[[Path], None]:
+    """`count` damaged artifacts are refused, in bounded time and memory."""
+    return lambda _folder: command(sys.executable, "-m", "bench.fuzz_artifact", "--count", str(count))
+
+
+def caps(folder: Path) -> None:
+    """Fifty random caps are met, each nearly to the byte."""
+    golf = (sys.executable, "-m", "golf")
+    command(*golf, "train", "smoke", "--out", folder / "run")
+    command(sys.executable, "-m", "bench.caps", folder / "run")
+
+
+def tune_size(_folder: Path) -> None:
+    """Fine-tuning fills its byte budget within half a percent, on five seeds and every instruction set."""
+    command(sys.executable, "-m", "bench.tune_size")
 
 
 def environment(folder: Path, python: str = sys.executable) -> Path:
@@ -80,10 +98,11 @@ def interpreters(folder: Path) -> None:
 
 
 CHECKS = [
-    Check("kills at random times", tests("test_kills.py")),
-    Check("damaged artifacts", tests("test_mutants.py")),
-    Check("random caps", tests("test_caps.py")),
-    Check("fine-tuning fills its budget", lambda _: command(sys.executable, "-m", "bench.tune_size")),
+    Check("damaged artifacts, some", mutants(20_000), quick=True),
+    Check("damaged artifacts, many", mutants(1_000_000)),
+    Check("kills at random times", kills),
+    Check("random caps", caps),
+    Check("fine-tuning fills its budget", tune_size),
     Check("lowest dependencies", lowest),
     Check("sdist and wheel", distributions),
     Check("other Pythons", interpreters),

@@ -31,10 +31,9 @@ from experiments.opened import opened, validation, with_pack
 from experiments.records import Record, add_out_option, append, circumstances, read
 from golf.compress.rate_search import Solution, finest_scale
 from golf.packing.finetune_to_budget import fine_tuner
-from golf.packing.methods import Method, Methods, text_share
+from golf.packing.methods import Case, Method, Methods, text_share
 from golf.packing.pack import Packing
 from golf.packing.search import Candidate, solve_near
-from golf.packing.timing import case_of
 from golf.recipe import find_recipe, load_recipe
 from golf.run.folder import Run
 from golf.run.workspace import find_workspace
@@ -99,7 +98,7 @@ def train_smoke(folder: Path, steps: int, seed: int) -> None:
 
 def tuned(packing: Packing, rounded: Candidate, byte_budget: int) -> tuple[int, float]:
     """Bytes of the file as it was tuned, and the loss of the one that is then fitted into the budget."""
-    case, scale = case_of(packing.inputs, byte_budget), rounded.solution.scale
+    case, scale = Case.of(packing.inputs, byte_budget), rounded.solution.scale
     plan = Methods((_TUNED,), {}, case.tokens, text_share(packing.inputs.recipe.pack, case))
     tune = fine_tuner(packing.inputs, plan, packing.windows, packing.time_budget, packing.observer)
     encoder = tune(rounded, byte_budget)

@@ -15,7 +15,7 @@ from golf.evaluation.loss import Score
 from golf.model import Transformer
 from golf.packing.encoder import ModelEncoder
 from golf.packing.inputs import load_inputs
-from golf.packing.measure import score
+from golf.packing.measure import validation_score
 from golf.packing.pack import Packing
 from golf.run.folder import Run
 from golf.run.workspace import find_workspace
@@ -38,7 +38,7 @@ def with_pack(packing: Packing, **changed: object) -> Packing:
 
 def validation(packing: Packing, model: Transformer) -> Score:
     """Loss on the validation text that an artifact's claim is about."""
-    return score(packing.inputs, model, packing.observer)
+    return validation_score(packing.inputs, model, packing.observer)
 
 
 def encoder_of(packing: Packing) -> ModelEncoder:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from golf.packing.inputs import load_inputs
-from golf.packing.measure import score
+from golf.packing.measure import validation_score
 from golf.packing.pack import Packing
 from golf.run.folder import Run
 from golf.runtime.observer import Observer
@@ -32,4 +32,4 @@ def encoder_of(packing):
 
 
 def validation(packing, model):
-    return score(packing.inputs, model, packing.observer)
+    return validation_score(packing.inputs, model, packing.observer)

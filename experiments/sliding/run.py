@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from experiments.records import add_out_option, append, circumstances
-from golf.evaluation.loss import evaluate
+from golf.evaluation.loss import measure_loss
 from golf.model import Transformer, initialize
 from golf.recipe import Recipe, find_recipe, load_recipe
 
@@ -53,7 +53,7 @@ def sliding(model: Transformer, tokens: NDArray[np.uint16], window: int, stride:
     """Seconds of golf's evaluation, the text's bytes known."""
     target_bytes = np.ones(len(tokens) - 1, dtype=np.int64)
     started = time.perf_counter()
-    evaluate(model, tokens, target_bytes, sequence_length=window, stride=stride)
+    measure_loss(model, tokens, target_bytes, sequence_length=window, stride=stride)
     return time.perf_counter() - started
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
+from typing import Any
 
 from experiments.estimates import mean_and_error, welch
 from experiments.markdown import markdown
@@ -56,8 +57,8 @@ def _cells(found: list[Record]) -> list[str]:
 
 def _best_widths(best: dict[tuple[str, int], list[Record]]) -> list[str]:
     """The best width of every optimizer, with Welch's p against the first's."""
-    lines: list[str] = []
-    first: list[float] = []
+    lines: list[list[Any]] = []
+    first: list[Any] = []
     for variant in OPTIMIZERS:
         at_widths = [best[variant, width] for width in WIDTHS if best[variant, width]]
         found = min(at_widths, key=lambda found: statistics.fmean(r["loss"] for r in found), default=[])

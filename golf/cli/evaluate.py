@@ -47,14 +47,14 @@ def evaluate(
     """
     from golf.cli.terminal import show, show_json, watching
     from golf.cli.verify import find_artifact
-    from golf.evaluation.evaluate import score
+    from golf.evaluation.evaluate import evaluate as evaluate_model
     from golf.report import evaluation_table
     from golf.runtime.device import resolve_device
     from golf.runtime.interrupt import listening
     from golf.runtime.json_values import to_json
 
     with listening() as stop, watching() as observer:
-        result = score(
+        result = evaluate_model(
             find_artifact(model),
             data=data,
             tokens=tokens,

@@ -30,7 +30,7 @@ _BORROWED, _LEAST = 0.02, 1e-3
 _RECORD_BITS, _ENTRY_BITS = 40, 5
 
 Counts = NDArray[np.int64]
-Spreads = Mapping[str, ContextScales]
+ScalesByName = Mapping[str, ContextScales]
 
 
 def search_context_scales(
@@ -42,7 +42,7 @@ def search_context_scales(
     """
     model = Costs([each for each in matrices if _widest(each) <= _MOST])
     even = {each.name: ContextScales.even(each.context_scales.whole, each.shape) for each in model.matrices}
-    scales_by_name: Spreads = {each.name: each.context_scales for each in model.matrices}
+    scales_by_name: ScalesByName = {each.name: each.context_scales for each in model.matrices}
     for _ in range(_ROUNDS):
         for axis in (0, 1):
             poll()
@@ -65,8 +65,8 @@ class Costs:
         self._start = classes_of(levels).astype(np.int32) * self._width
         self._parts = dict(zip([each.name for each in matrices], parallel_map(self._part, matrices), strict=True))
 
-    def moved(self, scales_by_name: Spreads, axis: int) -> Spreads:
-        """Spreads whose codes of one axis are the best ones near those that are given."""
+    def moved(self, scales_by_name: ScalesByName, axis: int) -> ScalesByName:
+        """ScalesByName whose codes of one axis are the best ones near those that are given."""
         lengths, prices = code_lengths(self.counts(scales_by_name)), code_lengths(offset_counts(scales_by_name, axis))
 
         def moved(quantized: QuantizedMatrix) -> ContextScales:
@@ -83,14 +83,14 @@ class Costs:
         found = parallel_map(moved, self.matrices)
         return {quantized.name: scales for quantized, scales in zip(self.matrices, found, strict=True)}
 
-    def bits(self, scales_by_name: Spreads) -> float:
+    def bits(self, scales_by_name: ScalesByName) -> float:
         """Bits of all symbols and of the codes of their scales, and of the tables that a reader needs."""
         every = (self.counts(scales_by_name), offset_counts(scales_by_name, 0), offset_counts(scales_by_name, 1))
         codes = sum(float((counts * code_lengths(counts)).sum()) for counts in every)
         held = [counts > 0 for counts in every]
         return codes + sum(_RECORD_BITS * int(each.any(1).sum()) + _ENTRY_BITS * int(each.sum()) for each in held)
 
-    def counts(self, scales_by_name: Spreads) -> Counts:
+    def counts(self, scales_by_name: ScalesByName) -> Counts:
         """How often each symbol occurs in each class, (CLASSES, 2 most + 1)."""
         total = np.zeros(CLASSES * self._width, dtype=np.int64)
 
@@ -123,7 +123,7 @@ class Costs:
         return cells
 
 
-def offset_counts(scales_by_name: Spreads, axis: int) -> Counts:
+def offset_counts(scales_by_name: ScalesByName, axis: int) -> Counts:
     """How often each code of one axis occurs in the whole model, (1, codes)."""
     every = np.concatenate([_of(each, axis) for each in scales_by_name.values()] or [np.empty(0, dtype=np.int8)])
     return np.bincount(every.astype(np.int64) + MOST_OFFSET, minlength=2 * MOST_OFFSET + 1)[None]

@@ -21,7 +21,7 @@ from golf.data import (
     text_tokens,
 )
 from golf.errors import DamagedCheckpoint, DataError, UsageError
-from golf.evaluation.loss import evaluate
+from golf.evaluation.loss import measure_loss
 from golf.evaluation.rebuild import Rebuilt, rebuild
 from golf.evaluation.results import Evaluation
 from golf.model import BOS_ID
@@ -36,7 +36,7 @@ _STOPPED = "stopped while measuring"
 _ALL = 1 << 40
 
 
-def score(
+def evaluate(
     path: Path,
     *,
     data: Path | None,
@@ -66,7 +66,7 @@ def score(
     starts = np.flatnonzero(text[:-1] == BOS_ID).astype(np.int64)
     if reset and (not len(starts) or starts[0]):
         starts = np.concatenate(([0], starts))
-    found = evaluate(
+    found = measure_loss(
         loaded.model.to(device),
         text,
         loaded.tokenizer.byte_counts(text),

@@ -75,7 +75,7 @@ def _sliding(low: int, high: int, window: int, stride: int) -> NDArray[np.int64]
     return np.stack([np.maximum(ends - window, low), ends, np.concatenate(([low], ends[:-1]))], axis=1)
 
 
-def evaluate(
+def measure_loss(
     model: Transformer,
     tokens: NDArray[np.uint16],
     target_bytes: NDArray[np.int64],

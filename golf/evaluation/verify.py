@@ -25,7 +25,7 @@ from golf.data import (
     text_tokens,
 )
 from golf.errors import DamagedFile, DataError
-from golf.evaluation.loss import Score, bits_per_byte, evaluate, scored_targets
+from golf.evaluation.loss import Score, bits_per_byte, measure_loss, scored_targets
 from golf.evaluation.rebuild import Rebuilt, rebuild
 from golf.evaluation.results import Check, Verdict
 from golf.recipe import Data
@@ -81,7 +81,7 @@ def verify(
     manifest, rebuilt = artifact.manifest, rebuild(artifact, poll=check)
     observer.stage("read", 1.0)
     text = _text(rebuilt, data, manifest.claim, check)
-    score = evaluate(
+    score = measure_loss(
         rebuilt.model.to(device),
         text.tokens,
         rebuilt.tokenizer.byte_counts(text.tokens),

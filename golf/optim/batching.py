@@ -16,15 +16,15 @@ DEFAULT_BYTES = {"cpu": 6_000_000, "cuda": 256_000_000}
 
 
 def cut(
-    moves: Sequence[ParameterUpdate], *, dtype: torch.dtype, most_bytes: int | None
+    updates: Sequence[ParameterUpdate], *, dtype: torch.dtype, most_bytes: int | None
 ) -> Iterator[list[ParameterUpdate]]:
     """Moves of one kind together, at least one and otherwise as many as work within `most_bytes`.
 
     Products are in `dtype`; None takes the device's default.
     """
     by_kind: dict[tuple[Any, ...], list[ParameterUpdate]] = {}
-    for move in moves:
-        by_kind.setdefault(move.kind, []).append(move)
+    for update in updates:
+        by_kind.setdefault(update.kind, []).append(update)
     for alike in by_kind.values():
         first = alike[0]
         bound = (
@@ -35,22 +35,22 @@ def cut(
             yield alike[start : start + most]
 
 
-def stack_aims(moves: Sequence[ParameterUpdate], dtype: torch.dtype) -> Tensor:
-    """What the moves descend along, (B, M, N), or (M, N) where there is one: plain products are faster than stacks."""
-    if len(moves) == 1:
-        return moves[0].aim.to(dtype)
-    stack = torch.empty(len(moves), *moves[0].sides, dtype=dtype, device=moves[0].parameter.device)
-    for move, own in zip(moves, stack.unbind(), strict=True):
-        own.copy_(move.aim)
+def stack_aims(updates: Sequence[ParameterUpdate], dtype: torch.dtype) -> Tensor:
+    """What the updates descend along, (B, M, N), or (M, N) of one alone: plain products are faster than stacks."""
+    if len(updates) == 1:
+        return updates[0].aim.to(dtype)
+    stack = torch.empty(len(updates), *updates[0].sides, dtype=dtype, device=updates[0].parameter.device)
+    for update, own in zip(updates, stack.unbind(), strict=True):
+        own.copy_(update.aim)
     return stack
 
 
-def stack_bases(moves: Sequence[ParameterUpdate], aims: Tensor) -> Tensor:
-    """The moves' bases, (B, N, k) or (N, k), for the `aims` of `stack_aims`; a single one may be the state's own."""
-    bases = [move.basis(aim) for move, aim in zip(moves, unstack(aims), strict=True)]
+def stack_bases(updates: Sequence[ParameterUpdate], aims: Tensor) -> Tensor:
+    """The updates' bases, (B, N, k) or (N, k), for the `aims` of `stack_aims`; a single one may be the state's own."""
+    bases = [update.basis(aim) for update, aim in zip(updates, unstack(aims), strict=True)]
     return bases[0] if len(bases) == 1 else torch.stack(bases)
 
 
 def unstack(found: Tensor) -> tuple[Tensor, ...]:
-    """One matrix for each move."""
+    """One matrix for each update."""
     return (found,) if found.ndim == 2 else found.unbind()

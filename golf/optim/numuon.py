@@ -106,21 +106,21 @@ class NuMuon(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        moves = list(self._moves())
-        if not moves:
+        updates = list(self._updates())
+        if not updates:
             return loss
         if self._checks:
-            self._refuse_nonfinite(moves)
+            self._refuse_nonfinite(updates)
         for group in self.param_groups:
-            _update_momentum([move for move in moves if move.group is group], group["momentum"])
+            _update_momentum([update for update in updates if update.group is group], group["momentum"])
         if self._process_group is None:
-            for stack in self._cut(moves):
+            for stack in self._cut(updates):
                 self._step_stack(stack)
         else:
-            self._step_shared(moves, self._process_group)
+            self._step_shared(updates, self._process_group)
         return loss
 
-    def _moves(self) -> Iterator[ParameterUpdate]:
+    def _updates(self) -> Iterator[ParameterUpdate]:
         index = 0
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -129,9 +129,9 @@ class NuMuon(torch.optim.Optimizer):
                     yield ParameterUpdate(parameter, group, self.state[parameter], rank, seed=index)
                 index += 1
 
-    def _refuse_nonfinite(self, moves: list[ParameterUpdate]) -> None:
+    def _refuse_nonfinite(self, updates: list[ParameterUpdate]) -> None:
         """Raise for a gradient of this step, or on CUDA for one of a step before."""
-        parameters, sums = [move.parameter for move in moves], sums_of([move.gradient for move in moves])
+        parameters, sums = [update.parameter for update in updates], sums_of([update.gradient for update in updates])
         if sums.device.type == "cuda":
             guilty = self._late_check(parameters, sums)
         else:
@@ -148,18 +148,18 @@ class NuMuon(torch.optim.Optimizer):
                     return str(names[index]) if names else f"a parameter of shape {tuple(parameter.shape)}"
         raise LookupError("not a parameter of this optimizer")
 
-    def _cut(self, moves: list[ParameterUpdate]) -> Iterator[list[ParameterUpdate]]:
-        return cut(moves, dtype=self._dtype, most_bytes=self._stack_bytes)
+    def _cut(self, updates: list[ParameterUpdate]) -> Iterator[list[ParameterUpdate]]:
+        return cut(updates, dtype=self._dtype, most_bytes=self._stack_bytes)
 
     def _step_stack(self, stack: list[ParameterUpdate]) -> None:
-        for move, direction in zip(stack, self._directions(stack), strict=True):
-            move.apply(direction)
+        for update, direction in zip(stack, self._directions(stack), strict=True):
+            update.apply(direction)
 
     def _directions(self, stack: list[ParameterUpdate]) -> list[Direction]:
         """Directions of matrices of one shape and rank."""
         options, rank = stack[0].group, stack[0].rank
         if options["exact"]:
-            return [Direction(exact_directions(move.aim, rank), None) for move in stack]
+            return [Direction(exact_directions(update.aim, rank), None) for update in stack]
         steps, same = options["ns_steps"], options["ns_coefficients"]
         aims = stack_aims(stack, self._dtype)
         if stack[0].is_full_rank:
@@ -171,27 +171,27 @@ class NuMuon(torch.optim.Optimizer):
         left, right = top_factors(aims, bases, steps=steps)
         return [Direction(*pair) for pair in zip(unstack(left), unstack(right), strict=True)]
 
-    def _step_shared(self, moves: list[ParameterUpdate], group: dist.ProcessGroup) -> None:
+    def _step_shared(self, updates: list[ParameterUpdate], group: dist.ProcessGroup) -> None:
         """Compute this process's share of the directions, get the others', apply all."""
-        owners = balance([move.cost for move in moves], dist.get_world_size(group))
+        owners = balance([update.cost for update in updates], dist.get_world_size(group))
         rank = dist.get_rank(group)
-        own = [move for move, owner in zip(moves, owners, strict=True) if owner == rank]
+        own = [update for update, owner in zip(updates, owners, strict=True) if owner == rank]
         found: dict[int, Tensor] = {}
         for stack in self._cut(own):
             found |= {id(m): d.flat() for m, d in zip(stack, self._directions(stack), strict=True)}
-        first = moves[0]
+        first = updates[0]
         every = exchange(
-            [move.elements for move in moves],
+            [update.elements for update in updates],
             owners,
-            [found[id(move)] for move in own],
+            [found[id(update)] for update in own],
             dtype=first.parameter.dtype if first.group["exact"] else self._dtype,
             device=first.parameter.device,
             group=group,
         )
-        for move, flat in zip(moves, every, strict=True):
-            move.apply(move.unflatten(flat))
+        for update, flat in zip(updates, every, strict=True):
+            update.apply(update.unflatten(flat))
 
 
-def _update_momentum(moves: list[ParameterUpdate], momentum: float) -> None:
-    if moves:
-        torch._foreach_lerp_([m.momentum for m in moves], [m.gradient for m in moves], 1 - momentum)
+def _update_momentum(updates: list[ParameterUpdate], momentum: float) -> None:
+    if updates:
+        torch._foreach_lerp_([m.momentum for m in updates], [m.gradient for m in updates], 1 - momentum)

@@ -22,7 +22,7 @@ POLAR_EXPRESS = (
 )
 # The same for [6e-3, 1], where the top directions of a momentum lie (and below which bfloat16 holds noise): four steps
 # end within .064 of 1, and a fifth, the limit, within .001. Computed by that paper's Remez exchange, which
-# tests/test_spectral.py repeats.
+# tests/optim/test_spectral.py repeats.
 TOP_POLAR_EXPRESS = (
     (8.094937935730357, -22.865710697988348, 16.265931436257187),
     (3.78807793015062, -2.721039818919297, 0.5038330281752222),

@@ -11,7 +11,7 @@ import torch
 from golf.compress.matrix_sections import TABLES
 from golf.evaluation.loss import Score
 from golf.packing.inputs import load_inputs
-from golf.packing.measure import score, score_as_written
+from golf.packing.measure import score_as_written, validation_score
 from golf.packing.pack import Packing
 from golf.packing.results import Curve, CurvePoint
 from golf.packing.search import Candidate, smallest_size
@@ -45,7 +45,7 @@ def curve(
     inputs = load_inputs(run, cache=cache, device=device, observer=observer, settings=settings)
     inputs = inputs.with_budget(code_bytes=code_bytes)
     packing = Packing.of(inputs.with_clock_off(), observer)
-    float_score = score(inputs, inputs.model, observer)
+    float_score = validation_score(inputs, inputs.model, observer)
     encoder = packing.encoder(packing.calibrated(), float_score)
     stages.done("prepare")
 

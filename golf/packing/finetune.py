@@ -1,4 +1,4 @@
-"""Tuning after packing: symbols learn from the float model, and from the text, what all of their errors do together.
+"""Fine-tuning of quantized weights (straight-through estimator): what all of their errors do together.
 
 Rounding, however careful, treats matrices one by one, and the loss as quadratic. Here the packed model as a whole reads
 TRAINING text: minimise  (1 - a) KL(float ‖ packed) + a · loss + λ · bits  over the targets that symbols are rounded

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from golf.artifact import assemble, open_artifact
-from golf.evaluation.loss import Score, evaluate
+from golf.evaluation.loss import Score, measure_loss
 from golf.evaluation.rebuild import rebuild
 from golf.model import Transformer
 from golf.packing.encoder import EncodedModel
@@ -31,12 +31,12 @@ def held_out_gap(model: Transformer, rebuilt: Transformer, windows: TextWindows)
     return statistics.fmean(parallel_map(difference, windows.held_out(), device=windows.device))
 
 
-def score(inputs: PackInputs, model: Transformer, observer: Observer) -> Score:
+def validation_score(inputs: PackInputs, model: Transformer, observer: Observer) -> Score:
     """Loss on the validation text of the claim."""
     data = inputs.data
     # one more token than targets, so that a power of two of them are scored
     tokens = data.val.slice(0, min(inputs.recipe.verify.tokens + 1, len(data.val)))
-    return evaluate(
+    return measure_loss(
         model,
         tokens,
         data.tokenizer.byte_counts(tokens),
@@ -58,6 +58,6 @@ def score_as_written(inputs: PackInputs, encoded: EncodedModel, out: Path, obser
     try:
         durable.write_bytes(unmeasured, assemble(replace(encoded.manifest, claim=None), encoded.payloads))
         rebuilt = rebuild(open_artifact(unmeasured), poll=observer.check)
-        return score(inputs, rebuilt.model.to(inputs.device), observer)
+        return validation_score(inputs, rebuilt.model.to(inputs.device), observer)
     finally:
         unmeasured.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from golf.compress.low_rank import LowRank
+from golf.packing.inputs import PackInputs
 from golf.recipe import Pack
 
 # Fine-tuning gained up to 3.0 bits at .17 tokens a weight (3 M weights), 3.5 at .9 (.6 M), 1.8 at .03 (17 M); of 49
@@ -72,6 +73,17 @@ class Case:
     """of fine-tuning: the recipe's, or as many as the clock allows"""
     tokens_trained: int
     text_tokens: int
+
+    @classmethod
+    def of(cls, inputs: PackInputs, byte_budget: int) -> Case:
+        """The case of a trained model at a byte budget."""
+        return cls(
+            weights=sum(p.numel() for p in inputs.model.parameters() if p.ndim == 2),
+            byte_budget=byte_budget,
+            tokens=inputs.recipe.pack.tune_tokens,
+            tokens_trained=inputs.tokens_trained,
+            text_tokens=len(inputs.data.train),
+        )
 
     @property
     def bits(self) -> float:

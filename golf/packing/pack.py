@@ -16,13 +16,14 @@ from golf.packing.encoder import EncodedModel, ModelEncoder
 from golf.packing.finetune_to_budget import fine_tuner
 from golf.packing.inputs import PackInputs, load_inputs
 from golf.packing.ledgers import Written, clock_ledger, factor_entries, pack_result
-from golf.packing.measure import held_out_gap, score
+from golf.packing.measure import held_out_gap, validation_score
+from golf.packing.methods import Case
 from golf.packing.publish import CLAIM_SLACKS, claim_of, publish
 from golf.packing.results import PackResult
 from golf.packing.search import Choice, Search
 from golf.packing.text_windows import TextWindows
 from golf.packing.time_budget import TimeBudget
-from golf.packing.timing import affordable_methods, calibration_tokens, case_of, text_windows, time_budget_of
+from golf.packing.timing import affordable_methods, calibration_tokens, time_budget_of
 from golf.recipe import Recipe
 from golf.run.folder import Run
 from golf.runtime.clock import Stages
@@ -60,7 +61,7 @@ def pack(
     stages.done("load")
     matrices = packing.calibrated()
     stages.done("calibrate")
-    float_score = score(inputs, inputs.model, observer)
+    float_score = validation_score(inputs, inputs.model, observer)
     stages.done("measure float")
     budget = inputs.recipe.budget
     byte_budget = budget.cap - budget.code_bytes - CLAIM_SLACKS[0]
@@ -88,7 +89,7 @@ class Packing:
     @classmethod
     def of(cls, inputs: PackInputs, observer: Observer) -> Packing:
         """Begin; raises UsageError where the training left no time."""
-        windows = text_windows(inputs, observer)
+        windows = TextWindows.of(inputs, observer)
         return cls(inputs, windows, time_budget_of(inputs, windows), observer)
 
     def calibrated(self) -> list[CalibratedMatrix]:
@@ -123,7 +124,7 @@ class Packing:
     def best(self, encoder: ModelEncoder, byte_budget: int) -> Choice:
         """The best of the methods worth trying at `byte_budget` bytes; raises CapError where none fits."""
         inputs, windows = self.inputs, self.windows
-        section, case = inputs.recipe.pack, case_of(inputs, byte_budget)
+        section, case = inputs.recipe.pack, Case.of(inputs, byte_budget)
         plan = affordable_methods(section, case, inputs, windows, self.time_budget, encoder.matrices)
         self._note_cut("tune_tokens", case.tokens, plan.tokens)
         search = Search(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from golf.data import Batches, TokenStream
+from golf.packing.inputs import PackInputs
 from golf.runtime.observer import Observer
 
 # Tokens of one backward pass of the calibration.
@@ -37,6 +38,13 @@ class TextWindows:
     vocab_size: int
     device: torch.device
     observer: Observer = Observer()
+
+    @classmethod
+    def of(cls, inputs: PackInputs, observer: Observer) -> TextWindows:
+        """The training text of `inputs`."""
+        recipe, vocab_size = inputs.recipe, inputs.model.vocab_size
+        length = recipe.train.sequence_length
+        return cls(inputs.data.train, length, recipe.seed, vocab_size, inputs.device, observer)
 
     def calibration(self, tokens: int) -> Iterator[Tensor]:
         """About `tokens` tokens, at least one batch."""

@@ -112,10 +112,10 @@ def reserve(recipe: Recipe, model: Transformer, data: TokenSet, device: torch.de
     Raises UsageError where that is all of them.
     """
     inputs = PackInputs(recipe, model, data, device)
-    windows = text_windows(inputs, observer)
+    windows = TextWindows.of(inputs, observer)
     section, seconds = recipe.pack, recipe.train.max_seconds or 0.0
     byte_budget = recipe.budget.cap - recipe.budget.code_bytes
-    plan = methods(section, case_of(inputs, byte_budget))  # the clock, not the recipe, says what will be trained on
+    plan = methods(section, Case.of(inputs, byte_budget))  # the clock, not the recipe, says what will be trained on
     needed = measurement_seconds(model, windows) * measurements(plan.tried)
     calibrations = windows.count(section.calibration_tokens, batch_tokens=CALIBRATION_BATCH)
     needed += calibrations * calibration_seconds(model, section, windows)
@@ -132,25 +132,6 @@ def reserve(recipe: Recipe, model: Transformer, data: TokenSet, device: torch.de
             "train.max_seconds"
         )
     return MARGIN * needed
-
-
-def text_windows(inputs: PackInputs, observer: Observer) -> TextWindows:
-    """The training text of `inputs` as a pack reads it."""
-    recipe, vocab_size = inputs.recipe, inputs.model.vocab_size
-    return TextWindows(
-        inputs.data.train, recipe.train.sequence_length, recipe.seed, vocab_size, inputs.device, observer
-    )
-
-
-def case_of(inputs: PackInputs, byte_budget: int) -> Case:
-    """What the choice of methods depends on."""
-    return Case(
-        weights=sum(p.numel() for p in inputs.model.parameters() if p.ndim == 2),
-        byte_budget=byte_budget,
-        tokens=inputs.recipe.pack.tune_tokens,
-        tokens_trained=inputs.tokens_trained,
-        text_tokens=len(inputs.data.train),
-    )
 
 
 def calibration_seconds(model: Transformer, section: Pack, windows: TextWindows) -> float:

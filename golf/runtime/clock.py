@@ -41,8 +41,8 @@ class Clock:
 def steps_within(*, elapsed: float, step: int, seconds: float, steps: int) -> int:
     """The step at which `seconds` will be spent if the rest takes as long a step as the first `step`, at most `steps`.
 
-    Schedules that reckon with it end on the clock: looks and checkpoints so far are part of the pace. At least one
-    more step is left while there is time for it.
+    Schedules that reckon with it end on the clock: diagnostics and checkpoints so far are part of the speed. At least
+    one more step is left while there is time for it.
     """
     if elapsed >= seconds:
         return step

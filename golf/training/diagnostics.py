@@ -14,7 +14,7 @@ from golf.compress.fisher import estimate_fisher
 from golf.compress.size_estimate import SizeEstimate, estimate_size
 from golf.data import Batches
 from golf.errors import Diverged
-from golf.evaluation.loss import Score, evaluate
+from golf.evaluation.loss import Score, measure_loss
 from golf.model import Transformer, role
 from golf.optim.schedules import rank_of
 from golf.optim.spectral import effective_rank, energy_share, singular_values, stable_rank
@@ -22,8 +22,8 @@ from golf.training.state import TrainingState
 
 # Sequences behind each predicted size during training: its error from them is below that of the entropy estimate. They
 # go to the threads as batches, and more batches than two cost more than a third thread gains.
-_LOOK_WINDOWS = 8
-_LOOK_BATCHES = 2
+_ESTIMATE_WINDOWS = 8
+_ESTIMATE_BATCHES = 2
 
 
 def diagnose(state: TrainingState, before: dict[str, Tensor]) -> tuple[dict[str, Any], SizeEstimate]:
@@ -47,7 +47,7 @@ def score_model(state: TrainingState, tokens: int, stop: Callable[[], None] | No
     """Loss on the first `tokens` validation tokens."""
     # one more token than targets, so that a power of two of them are scored
     scored = state.data.val.slice(0, min(tokens + 1, len(state.data.val)))
-    return evaluate(
+    return measure_loss(
         state.model,
         scored,
         state.data.tokenizer.byte_counts(scored),
@@ -60,11 +60,11 @@ def score_model(state: TrainingState, tokens: int, stop: Callable[[], None] | No
 def predict_size(state: TrainingState) -> SizeEstimate:
     """The packed size at the recipe's cap, were the run to end now."""
     recipe, T = state.recipe, state.recipe.train.sequence_length
-    tokens = _LOOK_WINDOWS // _LOOK_BATCHES * T
+    tokens = _ESTIMATE_WINDOWS // _ESTIMATE_BATCHES * T
     windows = Batches(state.data.train, batch_tokens=tokens, sequence_length=T, seed=recipe.seed + 1)
     fishers = estimate_fisher(
         state.model,
-        (torch.from_numpy(windows.batch(index)).to(state.device) for index in range(_LOOK_BATCHES)),
+        (torch.from_numpy(windows.batch(index)).to(state.device) for index in range(_ESTIMATE_BATCHES)),
         seed=recipe.seed,
         row_smoothing=recipe.pack.row_smoothing,
         damping=recipe.pack.damping,

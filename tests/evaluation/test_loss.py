@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golf.evaluation.loss import bits_per_byte, evaluate, scored_targets, spans
+from golf.evaluation.loss import bits_per_byte, measure_loss, scored_targets, spans
 from golf.model import Transformer, initialize
 from golf.recipe import Model
 
@@ -52,7 +52,7 @@ def uniform(windows):
 def test_a_uniform_model_needs_log2_v_bits_a_token():
     text = tokens(1001)
     bytes_each = np.full(1000, 3, dtype=np.int64)
-    score = evaluate(Fixed(uniform), text, bytes_each, sequence_length=50)
+    score = measure_loss(Fixed(uniform), text, bytes_each, sequence_length=50)
     assert (score.tokens, score.bytes) == (1000, 3000)
     assert score.loss == pytest.approx(math.log(V), abs=1e-6)
     assert score.bpb == pytest.approx(math.log2(V) / 3, abs=1e-6)
@@ -62,7 +62,7 @@ def test_a_model_that_knows_the_target_needs_nothing():
     def oracle(windows):
         return 100.0 * torch.nn.functional.one_hot(windows[:, 1:], V).float()
 
-    assert evaluate(Fixed(oracle), tokens(501), ones(501), sequence_length=100).bpb == pytest.approx(0, abs=1e-6)
+    assert measure_loss(Fixed(oracle), tokens(501), ones(501), sequence_length=100).bpb == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_model_that_knows_the_target_needs_nothing():
 )
 def test_whole_windows_are_scored_as_in_the_contest(length, T, targets):
     assert scored_targets(length, T) == targets
-    score = evaluate(Fixed(uniform), tokens(length), ones(length), sequence_length=T)
+    score = measure_loss(Fixed(uniform), tokens(length), ones(length), sequence_length=T)
     assert score.tokens == score.bytes == targets
 
 
@@ -82,7 +82,7 @@ def test_every_target_is_scored_once_in_order():
         return uniform(windows)
 
     text = tokens(9001)
-    evaluate(Fixed(spy), text, ones(9001), sequence_length=90)
+    measure_loss(Fixed(spy), text, ones(9001), sequence_length=90)
     assert seen == text[1:].tolist()
 
 
@@ -90,8 +90,10 @@ def test_batching_does_not_change_the_score():
     model = Transformer(Model(layers=1, width=16, heads=2, kv_heads=1), V)
     initialize(model, seed=0)
     text = tokens(4 * 4096 + 1)
-    whole = evaluate(model, text, ones(len(text)), sequence_length=64)
-    parts = [evaluate(model, text[i : i + 65], ones(65), sequence_length=64).loss for i in range(0, len(text) - 1, 64)]
+    whole = measure_loss(model, text, ones(len(text)), sequence_length=64)
+    parts = [
+        measure_loss(model, text[i : i + 65], ones(65), sequence_length=64).loss for i in range(0, len(text) - 1, 64)
+    ]
     assert whole.loss == pytest.approx(np.mean(parts), abs=1e-6)
 
 
@@ -113,7 +115,7 @@ def test_a_stop_ends_the_work():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate(Fixed(uniform), tokens(101), ones(101), sequence_length=10, stop=stop)
+        measure_loss(Fixed(uniform), tokens(101), ones(101), sequence_length=10, stop=stop)
 
 
 @given(st.integers(0, 300), st.integers(1, 40), st.integers(1, 40), st.lists(st.integers(1, 299), max_size=6))
@@ -141,7 +143,7 @@ def test_a_stride_of_a_whole_window_is_the_contests_default():
 def test_sliding_by_one_gives_every_prediction_its_longest_context():
     model = small_model()
     text, T = tokens(60), 16
-    found = evaluate(model, text, ones(60), sequence_length=T, stride=1)
+    found = measure_loss(model, text, ones(60), sequence_length=T, stride=1)
     single = []
     for target in range(1, 60):
         window = torch.from_numpy(text[max(0, target - T) : target + 1].astype(np.int64))[None]
@@ -153,10 +155,10 @@ def test_sliding_by_one_gives_every_prediction_its_longest_context():
 def test_a_reset_is_scoring_each_document_alone():
     model, text = small_model(), tokens(90)
     documents = np.array([0, 7, 40, 41, 80])
-    found = evaluate(model, text, ones(90), sequence_length=12, stride=5, documents=documents)
+    found = measure_loss(model, text, ones(90), sequence_length=12, stride=5, documents=documents)
     parts = []
     for low, high in pairwise([*documents, 89]):
-        alone = evaluate(model, text[low : high + 1], ones(high - low + 1), sequence_length=12, stride=5)
+        alone = measure_loss(model, text[low : high + 1], ones(high - low + 1), sequence_length=12, stride=5)
         parts.append(alone.loss * alone.tokens)
     assert found.tokens == 89
     assert found.loss == pytest.approx(sum(parts) / 89, abs=1e-6)
@@ -164,8 +166,8 @@ def test_a_reset_is_scoring_each_document_alone():
 
 def test_only_scored_targets_bytes_count():
     sizes = np.arange(1, 101)
-    assert evaluate(Fixed(uniform), tokens(101), sizes, sequence_length=30).bytes == sizes[:90].sum()
-    assert evaluate(Fixed(uniform), tokens(101), sizes, sequence_length=30, stride=7).bytes == sizes.sum()
+    assert measure_loss(Fixed(uniform), tokens(101), sizes, sequence_length=30).bytes == sizes[:90].sum()
+    assert measure_loss(Fixed(uniform), tokens(101), sizes, sequence_length=30, stride=7).bytes == sizes.sum()
 
 
 def test_a_stride_beyond_the_window_is_refused():
@@ -181,8 +183,8 @@ def test_probabilities_sum_to_one():
 def test_scoring_leaves_the_model_as_it_was():
     model = small_model()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    evaluate(model, tokens(200), ones(200), sequence_length=16, stride=4)
+    measure_loss(model, tokens(200), ones(200), sequence_length=16, stride=4)
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
     # nothing learns from what it has scored: a second reading is the first
-    first, second = (evaluate(model, tokens(200), ones(200), sequence_length=16, stride=4).loss for _ in range(2))
+    first, second = (measure_loss(model, tokens(200), ones(200), sequence_length=16, stride=4).loss for _ in range(2))
     assert first == second

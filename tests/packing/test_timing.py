@@ -9,13 +9,12 @@ from cli import golf, golf_json
 from sources import encoder_of, having, opened
 
 from golf.errors import UsageError
-from golf.packing.methods import Method, Methods
+from golf.packing.methods import Case, Method, Methods
 from golf.packing.time_budget import TimeBudget
 from golf.packing.timing import (
     MARGIN,
     affordable_methods,
     calibration_tokens,
-    case_of,
     fine_tuning_seconds,
     measurements,
     reserve,
@@ -60,7 +59,7 @@ def planned(run, byte_budget=6_000, matrices=()):
     """The methods that the clock of `run` allows, and its tokens of calibration."""
     run = replace(run, time_budget=time_budget_of(run.inputs, run.windows))
     tokens = calibration_tokens(run.inputs, run.windows, run.time_budget)
-    case = case_of(run.inputs, byte_budget)
+    case = Case.of(run.inputs, byte_budget)
     return tokens, affordable_methods(
         run.inputs.recipe.pack, case, run.inputs, run.windows, run.time_budget, list(matrices)
     )
@@ -97,7 +96,7 @@ def test_methods_that_cannot_be_measured_in_time_are_left_out_with_that_reason(c
     both = Methods((Method("uniform", "off", fine_tune=True), Method("trellis", "off")), {}, 512, 0.5)
     monkeypatch.setattr("golf.packing.timing.methods", lambda *_: both)
     plan = affordable_methods(
-        run.inputs.recipe.pack, case_of(run.inputs, 6_000), run.inputs, run.windows, run.time_budget, []
+        run.inputs.recipe.pack, Case.of(run.inputs, 6_000), run.inputs, run.windows, run.time_budget, []
     )
     assert measurements(plan.tried) == 2
     assert plan.skipped == {"trellis": "the clock leaves no time to measure it"}

@@ -54,7 +54,8 @@ eval_tokens = 512
 checkpoint_every = 5
 [pack]
 calibration_tokens = 512
-tune_tokens = 16384
+tune_tokens = 4096
+tune_batch_tokens = 512
 quantizer = "uniform"
 [verify]
 tokens = 2048

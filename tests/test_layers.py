@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,13 @@ def modules():
         yield path, [p for p in parts if p != "__init__"]
 
 
+@cache
 def imports(path, *, everywhere=True):
     """Names `golf.x.y` that a file imports; type-checking imports count too."""
+    return tuple(_imports(path, everywhere))
+
+
+def _imports(path, everywhere):
     tree = ast.parse(path.read_text())
     nodes = ast.walk(tree) if everywhere else tree.body
     for node in nodes:
@@ -76,9 +82,15 @@ def test_walls_between_rooms_stand(room):
             assert not any(f"{name}.".startswith(f"{wall}.") for wall in WALLS[room]), f"{path} imports {name}"
 
 
+@cache
+def module_paths():
+    return {"golf" + "".join(f".{p}" for p in parts): path for path, parts in modules()}
+
+
+@cache
 def closure(start):
     """Every golf module that importing `start` can reach."""
-    by_name = {"golf" + "".join(f".{p}" for p in parts): path for path, parts in modules()}
+    by_name = module_paths()
     reached, todo = set(), [start]
     while todo:
         name = todo.pop()

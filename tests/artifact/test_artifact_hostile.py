@@ -35,7 +35,7 @@ MANIFEST_END = len(SAMPLE) - len(PAYLOAD)
 
 def environment():
     """For a fresh process that finds golf and this folder."""
-    paths = (str(Path(__file__).parents[2]), str(Path(__file__).parents[1]))
+    paths = map(str, Path(__file__).parents[:3])
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from coding import code_matrix
-from test_codec import fisher
-from test_spread import separable
+from test_context_scales import separable
+from test_encode_matrix import fisher
 
 from golf.compress import trellis
 from golf.compress.context_coder import residual_classes
@@ -20,7 +20,7 @@ from golf.compress.matrix_sections import pack_matrices
 def matrix(M, N, *, seed=0, scale=0.5, states=0, wide=6):
     rng = np.random.default_rng(seed)
     weights = separable(rng.integers(-wide, wide + 1, M), rng.integers(-wide, wide + 1, N), seed=seed)
-    given = calibrate_matrix(f"w{seed}", weights, fisher(M, N, scales=0.3), low_rank="off", states=states)
+    given = calibrate_matrix(f"w{seed}", weights, fisher(M, N, correlation=0.3), low_rank="off", states=states)
     return code_matrix(given, scale, low_rank="off")
 
 
@@ -31,7 +31,7 @@ def file_size(matrices):
 
 
 def even(coded):
-    return replace(coded, scales=ContextScales.even(coded.scales.whole, coded.shape))
+    return replace(coded, context_scales=ContextScales.even(coded.context_scales.whole, coded.shape))
 
 
 @pytest.mark.parametrize("states", [0, trellis.STATES])
@@ -53,20 +53,23 @@ def test_no_file_is_larger_for_it_than_by_a_word_a_matrix(count, size, wide, sca
 def test_symbols_stay_as_they_are():
     coded = matrix(30, 40)
     (found,) = search_context_scales([coded])
-    assert replace(found, scales=coded.scales) == coded
+    assert replace(found, context_scales=coded.context_scales) == coded
 
 
 def test_where_spreads_do_not_pay_they_are_even():
     (found,) = search_context_scales([matrix(12, 9, wide=0)])
-    assert not found.scales.rows.any()
-    assert not found.scales.columns.any()
+    assert not found.context_scales.rows.any()
+    assert not found.context_scales.columns.any()
 
 
 def test_matrices_without_a_residual_and_with_huge_symbols_keep_what_they_have():
     coded = matrix(20, 30)
     missing, huge = replace(coded, residual=None), matrix(20, 30, seed=1, scale=1e-3)
     assert np.abs(huge.residual).max() > 255
-    assert [each.scales for each in search_context_scales([missing, huge])] == [missing.scales, huge.scales]
+    assert [each.context_scales for each in search_context_scales([missing, huge])] == [
+        missing.context_scales,
+        huge.context_scales,
+    ]
     assert search_context_scales([]) == []
 
 
@@ -74,7 +77,7 @@ def test_matrices_without_a_residual_and_with_huge_symbols_keep_what_they_have()
 @pytest.mark.parametrize("axis", [0, 1])
 def test_one_round_takes_for_every_code_the_best_near_it(axis, states):
     given = [matrix(14, 11, states=states), matrix(9, 16, seed=1, states=states)]
-    scales_by_name = {each.name: each.scales for each in given}
+    scales_by_name = {each.name: each.context_scales for each in given}
     costs = Costs(given)
     lengths = code_lengths(costs.counts(scales_by_name))
     prices = code_lengths(offset_counts(scales_by_name, axis))[0]
@@ -84,11 +87,11 @@ def test_one_round_takes_for_every_code_the_best_near_it(axis, states):
         for place in range(coded.shape[axis]):
             bits = {}
             for move in (-2, -1, 0, 1, 2):
-                codes = [coded.scales.rows.copy(), coded.scales.columns.copy()]
+                codes = [coded.context_scales.rows.copy(), coded.context_scales.columns.copy()]
                 codes[axis][place] += move
                 if abs(codes[axis][place]) > MOST_OFFSET:
                     continue
-                classes = residual_classes(coded.steps, ContextScales(coded.scales.whole, *codes)) + grids
+                classes = residual_classes(coded.steps, ContextScales(coded.context_scales.whole, *codes)) + grids
                 line = np.s_[place, :] if axis == 0 else np.s_[:, place]
                 code = int(codes[axis][place])
                 bits[code] = prices[code + MOST_OFFSET] + sum(
@@ -109,5 +112,5 @@ def test_the_same_spreads_on_one_thread_and_two():
     finally:
         torch.set_num_threads(before)
     for one, two in zip(*found, strict=True):
-        assert np.array_equal(one.scales.rows, two.scales.rows)
-        assert np.array_equal(one.scales.columns, two.scales.columns)
+        assert np.array_equal(one.context_scales.rows, two.context_scales.rows)
+        assert np.array_equal(one.context_scales.columns, two.context_scales.columns)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from golf.compress.fisher import Fisher, estimate_fisher
-from golf.compress.size_estimate import predict
+from golf.compress.size_estimate import estimate_size
 from golf.errors import Diverged
 from golf.model import Transformer, initialize
 from golf.recipe import Model
@@ -104,8 +104,8 @@ def test_prediction_meets_the_room_and_knows_what_it_costs():
     matrices = {n: rng.normal(size=(128, 256)).astype(np.float32) * 0.1 for n in "ab"}
     flat = {n: Fisher(np.ones(128), np.eye(256)) for n in "ab"}
 
-    def at(room, gap=1e-2):
-        return predict(matrices, flat, other_bytes=500, room=room, target_gap=gap)
+    def at(byte_budget, gap=1e-2):
+        return estimate_size(matrices, flat, other_bytes=500, byte_budget=byte_budget, target_gap=gap)
 
     roomy, tight = at(10**6), at(20_000)
     assert roomy.bytes == roomy.wanted_bytes

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from coding import code_matrix
 
-from golf.compress import estimate_size as module
+from golf.compress import size_estimate as module
 from golf.compress.encode_matrix import calibrate_matrix
 from golf.compress.fisher import Fisher
 from golf.compress.rate_distortion import ideal_bits as conditional_bits
@@ -50,13 +50,13 @@ def test_rows_that_are_left_out_hardly_change_the_size(monkeypatch):
     matrices, fishers = {}, {}
     for index, shape in enumerate([(1024, 128), (512, 256), (256, 512)]):
         matrices[str(index)], fishers[str(index)] = correlated(*shape, seed=index)
-    options = {"other_bytes": 1000, "room": 150_000, "target_gap": 0.05}
+    options = {"other_bytes": 1000, "byte_budget": 150_000, "target_gap": 0.05}
     some = estimate_size(matrices, fishers, **options)
     monkeypatch.setattr(module, "_SAMPLE", 1 << 30)
     every = estimate_size(matrices, fishers, **options)
     # 2^15 of 2^17 weights each, in rows whose sizes differ tenfold
     assert some.wanted_bytes == pytest.approx(every.wanted_bytes, rel=0.01)
-    assert 0.999 * options["room"] < some.bytes <= options["room"]
+    assert 0.999 * options["byte_budget"] < some.bytes <= options["byte_budget"]
     assert some.gap == pytest.approx(every.gap, rel=0.1)
 
 
@@ -65,7 +65,7 @@ def test_a_trellis_is_predicted_to_cost_what_it_costs():
     weights = np.random.default_rng(0).normal(size=(512, 256)).astype(np.float32)
     fisher = Fisher(np.ones(512), np.eye(256))
     gap = weights.size * 0.2**2 / 24
-    options = {"other_bytes": 0, "room": 1 << 30, "target_gap": gap}
+    options = {"other_bytes": 0, "byte_budget": 1 << 30, "target_gap": gap}
     found = estimate_size({"w": weights}, {"w": fisher}, trellis=True, **options)
     coded = code_matrix(calibrate_matrix("w", weights, fisher, low_rank="off", states=STATES), 0.2, low_rank="off")
     assert found.bits_per_weight == pytest.approx(conditional_bits([coded]) / weights.size, rel=0.01)

@@ -57,7 +57,7 @@ def _trained(rank, fractions, exact):
 
 
 @pytest.mark.parametrize("exact", [False, True], ids=["fast", "exact"])
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [3])
 def test_the_number_of_processes_is_not_part_of_the_step(processes, exact):
     fractions = [1.0, 1.0, 0.5, 0.5, 0.25, 0.5]
     threads = torch.get_num_threads()

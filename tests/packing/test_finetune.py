@@ -101,7 +101,7 @@ def test_the_price_of_a_bit_rises_with_bits_over_what_is_wanted_and_falls_below_
     assert _LEAST <= rate.price < settled
 
 
-@pytest.mark.parametrize("spare", [-40, 40])
+@pytest.mark.parametrize("bytes_left", [-40, 40])
 def test_bytes_that_are_left_or_lacking_move_what_is_wanted(bytes_left):
     rate = _Rate([_Targets()], 1.0)
     before = rate.bits()

@@ -17,7 +17,7 @@ from golf.errors import EnvironmentFailure, UsageError
 from golf.run.checkpoint import load_checkpoint
 from golf.runtime.processes import ALONE, Processes
 
-STEPS = ("--set", "train.steps=16", "--set", "train.log_every=1")
+STEPS = ("--set", "train.steps=8", "--set", "train.log_every=1")
 # Sums are added in another order, and the optimizer makes the differences larger; sixteen steps of lr .02 on losses
 # near 4 were seen to differ by 2e-4 with its products in bfloat16, which round up to 2^-9 of a step.
 TOLERANCE = 2e-3
@@ -35,9 +35,9 @@ def trained(workspace, name, processes, *more):
     return out
 
 
-def test_one_two_and_four_processes_give_the_same_losses(workspace):
-    curves = [losses(trained(workspace, f"by-{count}", count)) for count in (1, 2, 4)]
-    assert len(curves[0]) == 16
+def test_one_and_three_processes_give_the_same_losses(workspace):
+    curves = [losses(trained(workspace, f"by-{count}", count)) for count in (1, 3)]
+    assert len(curves[0]) == 8
     for curve in curves[1:]:
         assert curve == pytest.approx(curves[0], abs=TOLERANCE)
 

@@ -1,1 +1,1 @@
-"""Weights to bytes and back: sensitivity, allocation, factorization, quantization, entropy coding."""
+"""Weights to bytes and back: Fisher information, bit allocation, factorization, quantization, entropy coding."""

@@ -1,9 +1,8 @@
-"""Symbols coded under the standard deviation that stored codes imply: one histogram a class, for the whole model.
+"""Conditional entropy coding (ANS) of quantized weights: each symbol's class selects one histogram of the whole model.
 
-A weight's step and the context scales of its row and column are known before its symbol is read. So the symbol's
-standard deviation is known up to a constant, and its class is that deviation in half octaves. Codes of steps and scales
-have classes of their own. Against one histogram a matrix this saves 7 to 13 % (docs/log.md), and small matrices pay for
-no table.
+A weight's step and the context scales of its row and column are decoded before its symbol. They predict the symbol's
+standard deviation, and the symbol's class is that deviation in half octaves. Step codes and context scales have classes
+of their own. Against one histogram per matrix this saves 7 to 13 % (docs/log.md), and small matrices need no table.
 """
 
 from __future__ import annotations
@@ -22,13 +21,14 @@ from golf.compress.context_scales import ContextScales
 from golf.compress.quantize import STEPS_PER_OCTAVE, StepCodes, Symbols
 from golf.errors import DamagedFile
 
-# Class k < 56 holds symbols whose deviation is about 2^(k/2 - 4) steps; rows, columns and terms are codes of steps, the
-# next two of context scales. Of a trellis's symbols those on grid 1, where zero has closer neighbours, have their own.
+# Class k < 56 holds symbols whose standard deviation is about 2^(k/2 - 4) steps. ROWS, COLUMNS and TERMS are classes of
+# step codes, the next two of context scales. Trellis symbols on grid 1, where zero has closer neighbours, have classes
+# of their own, from SECOND_GRID on.
 RESIDUALS = 56
 ROWS, COLUMNS, TERMS, ROW_SCALES, COLUMN_SCALES = range(RESIDUALS, RESIDUALS + 5)
 SECOND_GRID = 64
 CLASSES = SECOND_GRID + RESIDUALS
-# By the first version of the format that knows them.
+# Classes that a reader accepts, by the first format version that has them.
 KNOWN = {
     2: frozenset(range(ROW_SCALES)),
     4: frozenset(range(ROW_SCALES)) | frozenset(range(SECOND_GRID, CLASSES)),
@@ -36,9 +36,9 @@ KNOWN = {
 }
 _LOWEST_OCTAVE = -4
 _PER_OCTAVE = 2
-# From a deviation of 2^5 on, the low bits of a symbol are as good as uniform (the loss is below .001 bits).
+# From a standard deviation of 2^5 on, a symbol's low bits are coded as uniform, which costs below .001 bits a symbol.
 _SHIFT_FROM = 5
-# High parts of symbols lie within ± this; one symbol this far out at 2^4 deviations a cell would be a spike alone.
+# High parts of symbols (the bits above the uniform ones) lie within ± this; a larger one is coded by zstd.
 MAX_HIGH = 4096
 _WIDTH = 2 * MAX_HIGH + 1
 
@@ -58,30 +58,30 @@ def residual_classes(steps: StepCodes, scales: ContextScales) -> Classes:
 
 
 def classes_of(levels: NDArray[np.int16]) -> Classes:
-    """Classes of symbols by log2 of their deviation, in step codes."""
+    """Classes of symbols whose log2 standard deviations `levels` are given in step codes (quarter octaves)."""
     classes = levels // (STEPS_PER_OCTAVE // _PER_OCTAVE) - _LOWEST_OCTAVE * _PER_OCTAVE
     return np.clip(classes, 0, RESIDUALS - 1).astype(np.uint8)
 
 
 def scale_classes(rows: int, columns: int, terms: int) -> Classes:
-    """Classes of a matrix's scale codes, in their order."""
+    """Classes (rows + columns + terms,) of a matrix's step codes, in the order of the section `scales`."""
     return np.repeat(np.array([ROWS, COLUMNS, TERMS], dtype=np.uint8), [rows, columns, terms])
 
 
 def context_scale_classes(rows: int, columns: int) -> Classes:
-    """Classes of the codes of a matrix's context scales, in their order."""
+    """Classes (rows + columns,) of the codes of a matrix's context scales, in the order of the section `scales`."""
     return np.repeat(np.array([ROW_SCALES, COLUMN_SCALES], dtype=np.uint8), [rows, columns])
 
 
 class Histogram:
-    """Counts of the high parts of symbols by class, over as many matrices as are added."""
+    """Counts of the high parts of symbols by class, (CLASSES, 2 · MAX_HIGH + 1), summed over all added matrices."""
 
     def __init__(self) -> None:
         """Start empty."""
         self.counts = np.zeros((CLASSES, _WIDTH), dtype=np.int64)
 
     def add(self, symbols: Symbols, classes: Classes) -> None:
-        """Count flat symbols (n,) of classes (n,); they must be `fits`."""
+        """Count flat symbols (n,) of classes (n,), for which `fits` must hold."""
         if not symbols.size:
             return
         high = symbols >> _shifts(classes)
@@ -91,7 +91,7 @@ class Histogram:
         self.counts[:, start : start + width] += counts.reshape(CLASSES, width)
 
     def ideal_bits(self) -> float:
-        """The conditional entropy of all symbols in bits, low parts included: what a perfect coder would need."""
+        """The conditional entropy of all symbols given their classes, in bits, low parts included."""
         totals, held = self.counts.sum(1), self.counts[self.counts > 0]
         present = totals[totals > 0]
         high = (present * np.log2(present)).sum() - (held * np.log2(held)).sum()
@@ -113,7 +113,7 @@ class _Table:
 
     @cached_property
     def model(self) -> object:
-        """The class's distribution as constriction knows it."""
+        """The class's distribution as a model of the constriction library."""
         frequencies = self.frequencies.astype(np.float64)
         return constriction.stream.model.Categorical(frequencies / frequencies.sum(), perfect=False)
 
@@ -127,12 +127,12 @@ class Tables:
 
     @classmethod
     def of(cls, histogram: Histogram) -> Tables:
-        """Distributions of counted symbols, as `to_bytes` keeps them."""
+        """Distributions of counted symbols, with the rounding that `to_bytes` applies."""
         return cls({k: _table(low, codes) for k, low, codes in _records(histogram)})
 
     @staticmethod
     def to_bytes(histogram: Histogram) -> bytes:
-        """One record a class; the codes of neighbouring symbols differ little, so differences are stored."""
+        """One record per class that occurs; differences of neighbouring codes are stored, since they are small."""
         parts = []
         for k, low, codes in _records(histogram):
             differences = np.diff(codes, prepend=np.uint8(0))  # modulo 256
@@ -163,7 +163,7 @@ class Tables:
     def encode(self, symbols: Symbols, classes: Classes, *, block: int | None = None) -> bytes:
         """Flat symbols (n,) of classes (n,) → the words of one ANS coder; every symbol must have been counted.
 
-        A reader takes them `block` at a time, by default all at once.
+        A reader decodes `block` symbols at a time, by default all at once.
         """
         coder = constriction.stream.stack.AnsCoder()
         for start in reversed(range(0, len(symbols), block or max(1, len(symbols)))):
@@ -179,7 +179,7 @@ class Tables:
         return symbols
 
     def table(self, k: int) -> _Table | None:
-        """The distribution of class k, where it has one."""
+        """The distribution of class k; None where the class has none."""
         return self._tables.get(k)
 
     def _encode_block(self, coder: constriction.stream.stack.AnsCoder, symbols: Symbols, classes: Classes) -> None:
@@ -214,12 +214,12 @@ class Reader:
         return symbols
 
     def finish(self) -> None:
-        """Refuse what is left."""
+        """Raise DamagedFile where the payload holds more than the symbols that were read."""
         if not self._guarded(self._coder.is_empty):
             raise DamagedFile(self._part, "holds more than its symbols")
 
     def _fill(self, ordered: Symbols, groups: list[tuple[int, slice]]) -> None:
-        """The next symbols in the order of their classes; small groups are many, so there is little around each."""
+        """Decode the next symbols into `ordered`, sorted by class. Small groups are many, so the loop is kept short."""
         for k, where in groups:
             if (table := self._tables.table(k)) is None:
                 raise DamagedFile(self._part, f"needs symbols of class {k}, which has no table")
@@ -267,7 +267,7 @@ def _uniform(bits: int) -> object:
 
 
 def _groups(classes: Classes) -> tuple[NDArray[np.int64], list[tuple[int, slice]]]:
-    """The stable order of symbols by class, and where each class that occurs lies in it."""
+    """The stable order of symbols by class, and the slice of that order that each occurring class takes."""
     counts = np.bincount(classes, minlength=CLASSES)
     present = np.flatnonzero(counts)
     ends = np.cumsum(counts[present]).tolist()

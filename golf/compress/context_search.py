@@ -1,7 +1,7 @@
-"""Which context scales make a file shortest: those under which the real symbols have the shortest codes.
+"""Choose the context scales that give the shortest code of the real symbols and of the scales themselves.
 
-Codes of rows and columns cost bits of their own, so each becomes the one with the least sum of both, given all other
-symbols of the model and all other codes (expectation-maximisation with hard assignments, from what the weights say).
+Each code of a row or column becomes the one with the least sum of both code lengths, given all other symbols of the
+model and all other codes (hard expectation-maximization, initialized by the weights' own context scales).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from golf.compress.context_scales import MOST_OFFSET, Codes, ContextScales
 from golf.compress.decode_matrix import QuantizedMatrix
 from golf.runtime.parallel import parallel_map
 
-# Rounds over rows and columns, and how far a code moves in one; a third gains .1 % (docs/log.md, 2026-11-25).
+# Rounds over rows and columns, and a code's moves in one; a third round gains .1 % (docs/log.md, 2026-11-25).
 _ROUNDS = 2
 _MOVES = (-2, -1, 0, 1, 2)
-# A matrix with a symbol further out than this keeps the weights' own scales: a histogram holds no more.
+# A matrix with a symbol larger than this keeps the context scales of its weights: the histograms here hold no more.
 _MOST = 255
-# What a class may come to hold that it never held: this share of its neighbours' counts, and of a count. Chosen once.
+# Smoothing of a class's counts: this share of its neighbouring classes' counts, and this many counts. Not optimized.
 _BORROWED, _LEAST = 0.02, 1e-3
-# Of the section `tables`: a record's head, and an entry, of which zstd leaves .6 bytes in artifacts of .6 M weights.
+# Bits in the section `tables`: of a record's head, and of an entry (.6 bytes after zstd in artifacts of .6 M weights).
 _RECORD_BITS, _ENTRY_BITS = 40, 5
 
 Counts = NDArray[np.int64]
@@ -38,7 +38,7 @@ def search_context_scales(
 ) -> list[QuantizedMatrix]:
     """The same symbols with the context scales that take fewest bits, their codes and tables included.
 
-    Even scales where no others pay. `poll` is called now and then and may raise to stop.
+    Rows and columns keep code 0 where other codes save nothing. `poll` is called now and then and may raise to stop.
     """
     model = Costs([each for each in matrices if _widest(each) <= _MOST])
     even = {each.name: ContextScales.even(each.context_scales.whole, each.shape) for each in model.matrices}
@@ -52,21 +52,21 @@ def search_context_scales(
 
 
 class Costs:
-    """The residual symbols of some matrices, and what they cost under given context scales."""
+    """The residual symbols of some matrices, and their code length in bits under given context scales."""
 
     def __init__(self, matrices: Sequence[QuantizedMatrix]) -> None:
-        """Matrices with a residual each."""
+        """Every matrix must have a residual."""
         self.matrices = matrices
         self.most = int(max(map(_widest, matrices), default=0))
-        """no symbol is further out"""
+        """The largest absolute value of a symbol."""
         self._width = 2 * self.most + 1
-        # where the cells of a level's class begin, by the level's 16 bits
+        # index of the first count of a level's class, by the level's 16 bits
         levels = np.arange(1 << 16, dtype=np.uint16).view(np.int16)
         self._start = classes_of(levels).astype(np.int32) * self._width
         self._parts = dict(zip([each.name for each in matrices], parallel_map(self._part, matrices), strict=True))
 
     def moved(self, scales_by_name: ScalesByName, axis: int) -> ScalesByName:
-        """ScalesByName whose codes of one axis are the best ones near those that are given."""
+        """Context scales whose codes of one axis (0 rows, 1 columns) are the best ones near the given codes."""
         lengths, prices = code_lengths(self.counts(scales_by_name)), code_lengths(offset_counts(scales_by_name, axis))
 
         def moved(quantized: QuantizedMatrix) -> ContextScales:
@@ -104,7 +104,7 @@ class Costs:
         return total.reshape(CLASSES, -1)
 
     def _part(self, quantized: QuantizedMatrix) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
-        """Each symbol's place within the cells of its class (M, N), and its level under even scales."""
+        """Each symbol's offset within the counts of its class (M, N), and its level under even scales (M, N)."""
         assert quantized.residual is not None
         places = quantized.residual + self.most
         if quantized.states:
@@ -114,7 +114,7 @@ class Costs:
         return places, ContextScales.even(quantized.context_scales.whole, quantized.shape).levels(quantized.steps)
 
     def _cells(self, name: str, scales: ContextScales, axis: int = 0, move: int = 0) -> NDArray[np.int32]:
-        """Where each symbol (M, N) is counted, with the codes of one axis moved."""
+        """The flat index into the counts of each symbol (M, N), with the codes of one axis moved."""
         places, levels = self._parts[name]
         rows, columns = (codes.astype(np.int16) for codes in (scales.rows, scales.columns))
         shifts = (rows + np.int16(0 if axis else move))[:, None] + (columns + np.int16(move if axis else 0))[None, :]
@@ -130,7 +130,7 @@ def offset_counts(scales_by_name: ScalesByName, axis: int) -> Counts:
 
 
 def code_lengths(counts: Counts) -> NDArray[np.float32]:
-    """Bits of each symbol by class (K, n), under what is counted and a little of what the classes beside hold."""
+    """Bits of each symbol by class (K, n), from counts smoothed by those of the neighbouring classes."""
     likely = counts + _LEAST
     likely[1:] += _BORROWED * counts[:-1]
     likely[:-1] += _BORROWED * counts[1:]
@@ -142,5 +142,5 @@ def _of(scales: ContextScales, axis: int) -> Codes:
 
 
 def _widest(quantized: QuantizedMatrix) -> float:
-    """The largest symbol's size; endless without a residual."""
+    """The largest absolute value of a symbol; infinite without a residual."""
     return math.inf if quantized.residual is None else int(np.abs(quantized.residual).max())

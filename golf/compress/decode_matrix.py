@@ -1,4 +1,4 @@
-"""A matrix as integers: what an artifact holds of it, and the weights that they stand for."""
+"""QuantizedMatrix, the integers that an artifact stores of a weight matrix, and their decoding to float32 weights."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ Weights = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class QuantizedMatrix:
-    """A matrix as integers. `step` is the tensor's own; a missing `residual` means all zeros.
+    """A matrix as integers. `step` is the value of one symbol unit before the step codes.
 
-    `states` are those of the residual's trellis, 0 for plain integers; symbols have classes by `context_scales`.
+    A `residual` of None means all zeros. `states` is the number of states of the residual's trellis, 0 for uniform
+    quantization; `context_scales` give the symbols' classes.
     """
 
     name: str
@@ -34,7 +35,7 @@ class QuantizedMatrix:
 
 
 def symbols_of(values: Weights, states: int) -> Symbols:
-    """Residual symbols (M, N) of values (M, N) on a trellis's grids, or of integers where `states` is 0."""
+    """Residual symbols (M, N) int32 of values (M, N) on a trellis's grids, or on the integers where `states` is 0."""
     return trellis.symbols_of(values) if states else quantize(values)
 
 

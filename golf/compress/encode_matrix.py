@@ -1,7 +1,7 @@
-"""Weights to integers: scaled, factorized, rounded.
+"""Quantize weight matrices at a global step: scale, subtract low-rank factors, round with GPTQ error feedback.
 
-`round_matrices` owns the order of things: factors are quantized first, decoded, and the residual is what their DECODED
-product leaves.
+`round_matrices` fixes the order: factors are quantized and decoded first, and the residual is the matrix minus their
+DECODED product.
 """
 
 from __future__ import annotations
@@ -33,21 +33,22 @@ from golf.compress.low_rank import (
 from golf.compress.quantize import StepCodes, from_codes, relative_steps
 from golf.compress.rate_search import least_scale
 
-# Variance of what rounding adds, uniform within one step.
+# Variance of a rounding error, uniform within one step.
 ROUNDING = 1 / 12
-# Ratios of steps that count: at the one every symbol is zero, at the other targets have grown as far as they can, and
-# float32 still holds what multiplies them.
+# Ratios are clamped to these: at the smaller one targets are as large as they get, at the larger one every symbol is
+# zero, and float32 still holds the factor.
 _LEAST_RATIO, _MOST_RATIO = 0.05, 1e15
 
 Array = TypeVar("Array", Weights, Tensor)
 
 
 def shrinkage(variances: Array, ratio: float) -> Array:
-    """What multiplies targets when bits get as dear as at `ratio` times the global step c, while the step stays.
+    """Factors (M, N) on targets that round at the step of c with the rate-distortion λ of the global step `ratio` · c.
 
-    Symbols s of `variances` (M, N), in squared steps and at least ROUNDING, cost s² / (2 v ln 2) bits. A bit costs
-    ln 2 c² / 12 (`rate_search.bit_price`), an error of e steps c² e² / 2. So from a target u, which c itself rounds to
-    the nearest s,  c² (u - s)² / 2 + Δλ s² / (2 v ln 2)  is least at the s nearest to u / (1 + (ratio² - 1) / 12 v).
+    Symbols s of `variances` v (M, N), in squared steps and at least ROUNDING, take s² / (2 v ln 2) bits. A bit costs
+    λ = ln 2 c² / 12 (`rate_search.bit_price`), an error of e steps costs c² e² / 2. So for a target u, which c itself
+    rounds to the nearest s,  c² (u - s)² / 2 + Δλ s² / (2 v ln 2)  is least at the s nearest to
+    u / (1 + (ratio² - 1) / 12 v).
     """
     squared = max(_LEAST_RATIO, min(ratio, _MOST_RATIO)) ** 2
     return variances / (variances + ROUNDING * (squared - 1))
@@ -55,22 +56,22 @@ def shrinkage(variances: Array, ratio: float) -> Array:
 
 @dataclass(frozen=True)
 class FineTunedTargets:
-    """What tuning found: the residual's targets (M, N) in scaled coordinates, and factors, for the one step `scale`.
+    """Result of fine-tuning: the residual's targets (M, N) in scaled coordinates, and factors, for one step `scale`.
 
-    Another global step moves where targets are rounded, not what symbols stand for: the network was tuned with those
-    (measured in docs/log.md).
+    Another global step changes how targets are rounded, not the values of symbols, because the network was fine-tuned
+    with those values (measured in docs/log.md).
     """
 
     targets: Weights
     variances: Weights
-    """of the symbols, (M, N) in squared steps, what rounding adds included"""
+    """Of the symbols, (M, N) in squared steps, rounding errors included."""
     factors: Factors
     scale: float
 
     def at(self, scale: float) -> Weights:
-        """Targets in units of the step, larger where `scale` is finer, so that more of them round away from zero.
+        """Targets (M, N) in units of the step; a finer `scale` enlarges them, so that fewer round to zero.
 
-        Where a symbol saves most bits for its error, it changes first.
+        Symbols that save the most bits for their error change first (`shrinkage`).
         """
         units = self.targets / np.float32(self.scale)
         return units if scale == self.scale else units * shrinkage(self.variances, scale / self.scale)
@@ -78,9 +79,9 @@ class FineTunedTargets:
 
 @dataclass(frozen=True)
 class Rounding:
-    """Factors, and the residual's targets and what they were rounded to, (M, N) in units of the steps.
+    """Factors, and the residual's targets and their rounded values, (M, N) in units of the steps.
 
-    Without a residual both are None. The targets of an untuned matrix have the errors of the columns behind them in.
+    Without a residual both are None. Unless a matrix was fine-tuned, its targets include GPTQ error feedback.
     """
 
     factors: Factors
@@ -90,9 +91,10 @@ class Rounding:
 
 @dataclass(frozen=True)
 class CalibratedMatrix:
-    """What does not depend on the global step: a matrix in scaled coordinates, its steps, feedback and spectrum.
+    """A matrix (M, N) in scaled coordinates with steps, Fisher information, error feedback and spectrum.
 
-    `feedback` is the error feedback of GPTQ; `offsets` are the context scales of rows and columns, from the weights.
+    Nothing here depends on the global step. `feedback` (N, N) is GPTQ's error feedback; `offsets` are context scales
+    of rows (M,) and columns (N,), estimated from the weights.
     """
 
     name: str
@@ -104,15 +106,16 @@ class CalibratedMatrix:
     offsets: tuple[Codes, Codes]
     spectrum: Spectrum | None
     rank: int | None = None
-    """the rank to use; None: whichever pays at the step"""
+    """The rank to use; None: `choose_rank` decides at the step."""
     tuned: FineTunedTargets | None = None
     states: int = 0
-    """of the trellis that residuals are quantized with; 0: plain rounding"""
+    """Number of states of the trellis that residuals are quantized with; 0: uniform quantization."""
 
     def unit(self, scale: float) -> float:
-        """The step of residual symbols at the global step `scale`, which sets how large errors are.
+        """The step of residual symbols at the global step `scale`.
 
-        A trellis's grid is finer than plain rounding's of the same error. A tuned matrix keeps its step.
+        With a trellis it is finer by the factor `trellis.GRAIN`, for the error of uniform rounding at `scale`. A
+        fine-tuned matrix keeps the step that it was fine-tuned at.
         """
         return self.tuned.scale if self.tuned else scale * self._grain
 
@@ -143,7 +146,7 @@ def calibrate_matrix(
 
 
 def group_by_width(matrices: Iterable[CalibratedMatrix]) -> list[list[CalibratedMatrix]]:
-    """Matrices in groups that are quantized at once: those of one width that a trellis rounds side by side."""
+    """Group matrices that are quantized at once: a trellis rounds matrices of one width together."""
     groups: dict[object, list[CalibratedMatrix]] = {}
     for each in matrices:
         alone = each.tuned is not None or not each.states
@@ -154,10 +157,10 @@ def group_by_width(matrices: Iterable[CalibratedMatrix]) -> list[list[Calibrated
 def quantize_matrices(
     given: Sequence[CalibratedMatrix], scale: float, *, low_rank: LowRank, poll: Callable[[], None] = lambda: None
 ) -> list[QuantizedMatrix]:
-    """Integers of calibrated matrices at the global step `scale`, which all of their weighted errors are in units of.
+    """Integers of calibrated matrices at the global step `scale`, the unit of all weighted errors.
 
-    Matrices are independent; those of one width are faster at once. `poll` is called now and then
-    and may raise to stop.
+    Matrices are independent; those of one width are faster at once. `poll` is called now and then and may raise to
+    stop.
     """
     found = round_matrices(given, scale, low_rank=low_rank, poll=poll)
     return [_coded(each, scale, rounding) for each, rounding in zip(given, found, strict=True)]
@@ -166,7 +169,7 @@ def quantize_matrices(
 def round_matrices(
     given: Sequence[CalibratedMatrix], scale: float, *, low_rank: LowRank, poll: Callable[[], None] = lambda: None
 ) -> list[Rounding]:
-    """Factors first; then what their decoded product leaves, rounded, each column taking up the errors behind it."""
+    """Quantize the factors, then round the rest of each matrix with GPTQ error feedback."""
     found: dict[str, Rounding] = {}
     rests: list[tuple[CalibratedMatrix, Weights]] = []
     for each in given:
@@ -192,7 +195,7 @@ def distortion(given: CalibratedMatrix, quantized: QuantizedMatrix, scale: float
 
 
 def _coded(given: CalibratedMatrix, scale: float, rounding: Rounding) -> QuantizedMatrix:
-    """Integers of one matrix, given what it was rounded to."""
+    """Integers of one matrix, given its rounding."""
     shape, step = _shape(given.scaled), given.base * given.unit(scale)
     residual = None if rounding.values is None else symbols_of(rounding.values, given.states)
     if residual is None or not residual.any():
@@ -205,7 +208,7 @@ def _coded(given: CalibratedMatrix, scale: float, rounding: Rounding) -> Quantiz
 def _fed_back(
     rests: Sequence[tuple[CalibratedMatrix, Weights]], poll: Callable[[], None]
 ) -> Iterator[tuple[CalibratedMatrix, Weights, Weights]]:
-    """Each matrix with its targets and what they were rounded to; those for a trellis by columns side by side."""
+    """Yield each matrix with its targets and their rounded values; a trellis rounds matrices of one width together."""
     by_width: dict[int, list[tuple[CalibratedMatrix, Weights]]] = {}
     for each, rest in rests:
         if each.states:
@@ -221,7 +224,7 @@ def _fed_back(
 
 
 def _nearest(states: int, sizes: list[int], poll: Callable[[], None]) -> Callable[[Tensor], Tensor]:
-    """What a trellis rounds one column to, of matrices of `sizes` rows side by side."""
+    """A function that rounds a column (Σ sizes,) of concatenated matrices of `sizes` rows to its best trellis paths."""
     code, where, total = trellis.of(states), trellis.side_by_side(sizes), sum(sizes)
     column, rounded = np.zeros(total + 1, dtype=np.float32), np.empty(total + 1, dtype=np.float32)
 
@@ -240,7 +243,7 @@ def _factors(given: CalibratedMatrix, scale: float, low_rank: LowRank) -> Factor
         return no_factors(*_shape(given.scaled))
     rank = choose_rank(given.spectrum, scale, low_rank) if given.rank is None else given.rank
     factors = factorize(given.spectrum, scale, rank, low_rank, feedback=given.feedback)
-    # the product is one of units of the residual's symbols
+    # the product of both factors is in units of the residual's symbols
     return replace(factors, base=factors.base * math.sqrt(scale / given.unit(scale))) if rank else factors
 
 

@@ -1,4 +1,4 @@
-"""Integer symbols to bytes and back: asymmetric numeral systems, or zstd where that is smaller or demanded.
+"""Entropy coding of integer symbols by ANS (asymmetric numeral systems), or by zstd where that is smaller or required.
 
 `decode(encode(x)) == x` for every int32 array. The constriction library's coder output is part of the artifact format,
 so its version is pinned.
@@ -21,9 +21,9 @@ Coder = Literal["best", "zstd"]
 
 # lowest symbol, size of the alphabet, bytes of the compressed histogram
 _ANS_HEADER = struct.Struct("<iII")
-# Counts are scaled to 16 bits: the cost of rounding them is below .01 % and the table stays small.
+# Counts are scaled to 16 bits: rounding them costs below .01 % of the size, and the table stays small.
 _TOTAL = 1 << 16
-# constriction's fixed-point models hold 2^24 in all, and every symbol needs at least 1 of it.
+# constriction's fixed-point probabilities sum to 2^24, and every symbol needs at least 1.
 MAX_ALPHABET = 1 << 16
 _LEVEL = 19
 
@@ -34,7 +34,7 @@ def encode(symbols: Symbols, *, coder: Coder = "best") -> tuple[str, int, bytes]
     low, high = (int(flat.min()), int(flat.max())) if flat.size else (0, 0)
     if coder == "best" and 1 < high - low + 1 <= MAX_ALPHABET:
         ans = _encode_ans(flat, low, high - low + 1)
-        # Below half a bit a symbol, runs may beat an order-0 model; small sections have no room for a histogram.
+        # Below half a bit a symbol, runs may beat an order-0 model; in small sections the histogram costs too much.
         if flat.size > 4096 and len(ans) * 16 > flat.size:
             return "ans", flat.size * 4, ans
         narrow, packed = _encode_zstd(flat, low, high)
@@ -43,7 +43,7 @@ def encode(symbols: Symbols, *, coder: Coder = "best") -> tuple[str, int, bytes]
 
 
 def decode(codec: str, payload: bytes, *, count: int, decoded_size: int, part: str) -> Symbols:
-    """Inverse of `encode`, flat (count,) int32; raises DamagedFile naming `part` on anything malformed."""
+    """Inverse of `encode`: symbols (count,) int32; raises DamagedFile naming `part` on malformed input."""
     if codec == "ans":
         if decoded_size != count * 4:
             raise DamagedFile(part, f"declares {decoded_size} bytes for {count} symbols")
@@ -56,7 +56,7 @@ def decode(codec: str, payload: bytes, *, count: int, decoded_size: int, part: s
 
 
 def ideal_bits(symbols: Symbols) -> float:
-    """Order-0 entropy of the symbols in bits: what a perfect coder with a free histogram needs."""
+    """Order-0 entropy of the symbols in bits, the histogram not counted."""
     flat = symbols.reshape(-1)
     if not flat.size:
         return 0.0
@@ -70,7 +70,7 @@ def ideal_bits(symbols: Symbols) -> float:
 
 
 def _encode_zstd(flat: Symbols, low: int, high: int) -> tuple[int, bytes]:
-    """Smallest little-endian integers that hold the range, zstd-compressed; returns (raw size, frame)."""
+    """Symbols as the narrowest little-endian integers that hold them, zstd-compressed; returns (raw size, frame)."""
     width = 1 if -128 <= low and high < 128 else 2 if -32768 <= low and high < 32768 else 4
     raw = flat.astype(f"<i{width}").tobytes()
     return len(raw), compress_zstd(raw, _LEVEL)
@@ -116,6 +116,6 @@ def _frequencies(counts: NDArray[np.int64]) -> NDArray[np.uint16]:
 
 
 def _model(frequencies: NDArray[np.uint16]) -> object:
-    """The histogram as constriction's categorical model; absent symbols keep the least probability it can give."""
+    """The histogram as constriction's categorical model; absent symbols keep its smallest probability."""
     probabilities = frequencies.astype(np.float64)
     return constriction.stream.model.Categorical(probabilities / probabilities.sum(), perfect=False)

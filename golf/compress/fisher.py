@@ -1,9 +1,9 @@
-"""How much the loss minds an error in each matrix: what its inputs look like, and how much each output matters.
+"""K-FAC Fisher information of every matrix, estimated on calibration text: how much an error of its weights costs.
 
 Near a trained model an error E = Ŵ - W of a matrix costs  ΔL ≈ ½ Σ_i rows_i · e_i H e_iᵀ  (e_i the rows of E): the
-Fisher matrix of y = W x, kept as a Kronecker product (K-FAC, arXiv:1503.05671). H sums x xᵀ over tokens, each weighted
-with the squared gradient at its output, since tokens that nothing depends on need no care. Targets are drawn from the
-model itself (the true Fisher; arXiv:1905.12558 says why not the data's own).
+Fisher matrix of y = W x, approximated by a Kronecker product (K-FAC, arXiv:1503.05671). H sums x xᵀ over tokens, each
+weighted with the squared gradient at its output, so tokens that the loss does not depend on do not count. Targets are
+sampled from the model (the true Fisher; arXiv:1905.12558 says why the empirical Fisher is worse).
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from golf.errors import Diverged
 from golf.model import Transformer
 from golf.runtime.parallel import parallel_map
 
-# A dead row must still get a finite step: it counts as at least this share of its tensor's mean.
+# Least Fisher information of a row, as a share of its tensor's mean: a dead row still needs a finite step.
 _ROW_FLOOR = 1e-3
-# And a tensor that the calibration text never touched, as this share of the mean tensor.
+# Least mean Fisher information of a tensor, as a share of the largest one: calibration text may not reach a tensor.
 _TENSOR_FLOOR = 1e-6
-# Batches at a time: each holds every H in float32, 160 MB for eleven layers of width 512.
+# Batches in parallel: each holds every H in float32, 160 MB for eleven layers of width 512.
 _MOST_BATCHES = 4
-# Tokens that go forth and back at once: with 4,096, activations of 17 M weights took 4 GiB; 1,024 are no slower.
+# Tokens of one forward and backward pass: 4,096 took 4 GiB of activations with 17 M weights; 1,024 are no slower.
 _AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
 class Fisher:
-    """Loss per squared error of a matrix (M, N): `rows` (M,) in nats per token, and `metric` (N, N), both float64.
+    """K-FAC Fisher information of a matrix (M, N): `rows` (M,) in nats per token, `metric` (N, N), both float64.
 
     All rows are positive, the metric is positive definite with a mean diagonal of 1. The Fisher information of
     weight (i, j) alone is rows_i · metric_jj.
@@ -58,10 +58,11 @@ def estimate_fisher(
     damping: float,
     stop: Callable[[], None] | None = None,
 ) -> dict[str, Fisher]:
-    """Sensitivities of every matrix of `model`, from batches of windows (B, T+1) int64 of the TRAINING split.
+    """Fisher information of every matrix of `model`, from batches of windows (B, T+1) int64 of the TRAINING split.
 
-    `row_smoothing` mixes the tensor's mean into every row, `damping` adds that share of the mean diagonal to H (so text
-    of fewer tokens than columns works). Raises Diverged, naming the tensor, when a gradient is not finite.
+    `row_smoothing` mixes the tensor's mean into every row; `damping` adds that share of the mean diagonal to H, so that
+    H is positive definite even with fewer tokens than columns. Raises Diverged, naming the tensor, when a gradient is
+    not finite. `stop` is called before each batch and may raise.
     """
     sums = {name: _Sums(p, torch.float64) for name, p in model.named_parameters() if p.ndim == 2}
     tokens = 0
@@ -108,7 +109,7 @@ class _Sums:
 
 
 class _Watch(TorchFunctionMode):
-    """While active, every product with and every lookup in a watched matrix feeds its sums on the way back."""
+    """While active, every F.linear and F.embedding of a watched matrix adds to its sums in the backward pass."""
 
     def __init__(self, watched: dict[int, _Sums]) -> None:
         super().__init__()
@@ -133,7 +134,7 @@ def _batch_sums(model: Transformer, window: Tensor, seed: int) -> dict[str, _Sum
     for part in torch.split(window, max(1, _AT_ONCE // (window.shape[1] - 1))):
         with torch.enable_grad(), _Watch(watched):
             loss = _sampled_loss(model, part, generator)
-        # through all activations, and to none of the other weights
+        # the backward pass reaches all activations, and computes the gradient of no other weight
         torch.autograd.grad(loss, [model.embedding.weight])
     return sums
 
@@ -148,7 +149,7 @@ def _sampled_loss(model: Transformer, window: Tensor, generator: torch.Generator
 
 
 def _finish(sums: dict[str, _Sums], tokens: int, row_smoothing: float, damping: float) -> dict[str, Fisher]:
-    """Sums over tokens → sensitivities; both sums of a matrix add up to the same total, E |gradient|² |x|²."""
+    """Sums over tokens → Fisher information; both sums of a matrix add up to the same total, E |gradient|² |x|²."""
     totals = {name: float(each.rows.sum()) / tokens for name, each in sums.items()}
     for name, total in totals.items():
         if not np.isfinite(total):
@@ -165,7 +166,7 @@ def _finish(sums: dict[str, _Sums], tokens: int, row_smoothing: float, damping: 
 
 
 def _smooth(sums: NDArray[np.float64], smoothing: float) -> NDArray[np.float64]:
-    """Sums over their mean, mixed with that mean by `smoothing`, floored; all ones where nothing was measured."""
+    """Sums divided by their mean, mixed with 1 by `smoothing`, floored; all ones where every sum is zero."""
     mean = sums.mean()
     if mean == 0:
         return np.ones_like(sums)
@@ -173,7 +174,7 @@ def _smooth(sums: NDArray[np.float64], smoothing: float) -> NDArray[np.float64]:
 
 
 def _damped(metric: NDArray[np.float64], damping: float) -> NDArray[np.float64]:
-    """A sum of outer products as a positive definite matrix of mean diagonal 1; the identity where nothing came in."""
+    """A sum of outer products as a positive definite matrix of mean diagonal 1; the identity where the sum is zero."""
     identity = np.eye(len(metric))
     mean = np.trace(metric) / len(metric)
     if mean == 0:

@@ -1,9 +1,9 @@
-"""Rounding one column after another, each taking the errors of those before it into account.
+"""GPTQ error feedback: round a matrix column by column, and correct the remaining columns for each rounding error.
 
 With H = C Cᵀ (Cholesky, C lower triangular) the cost  e H eᵀ = |e C|²  of a row's error e is a sum over columns, and
 column j of e C depends on the errors of columns j, j+1, ... alone. So columns are rounded from the last to the first,
-each to the grid point nearest to  w_j - Σ_{k>j} e_k C_kj / C_jj.  This is Babai's nearest plane, and GPTQ
-(arXiv:2210.17323, arXiv:2507.18553). What is left of column j costs (C_jj · rounding error)²: C_jj is its weight.
+each to the grid point nearest to  w_j - Σ_{k>j} e_k C_kj / C_jj.  This is GPTQ (arXiv:2210.17323), which equals Babai's
+nearest plane algorithm (arXiv:2507.18553). Column j then costs (C_jj · rounding error)²: C_jj is its weight.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Columns whose errors are gathered before they reach the columns further on, as one matrix product.
+# Columns of one block: their errors are applied to all columns not yet rounded in one matrix product.
 _BLOCK = 64
 
 
 @dataclass(frozen=True)
 class ErrorFeedback:
-    """How the columns of a matrix depend on one another, given its metric C Cᵀ.
+    """GPTQ's error feedback for a matrix (M, N) whose inputs have the metric C Cᵀ.
 
     `weights` (N,) float64 is the diagonal of C; `feedback` (N, N) float32 is C_kk (C⁻¹)_kj: what a rounding error of
     column k adds to the target of column j < k.
@@ -37,7 +37,7 @@ class ErrorFeedback:
 
 
 def error_feedback(metric: NDArray[np.float64]) -> ErrorFeedback:
-    """Feedback of a positive definite metric (N, N)."""
+    """Error feedback of a positive definite metric (N, N)."""
     lower = torch.linalg.cholesky(torch.from_numpy(metric))
     weights = lower.diagonal()
     identity = torch.eye(len(metric), dtype=torch.float64)
@@ -50,7 +50,7 @@ def round_columns(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Values (M, N) in units of their steps → (integers, targets that were rounded to them), both (M, N) float32.
 
-    `feedback` (N, N) is in the same units. Only what lies below its diagonal is used.
+    `feedback` (N, N) is in the same units. Only entries below its diagonal are used.
     """
     (found,) = round_together([values], [feedback], torch.round)
     return found
@@ -61,11 +61,11 @@ def round_together(
     feedbacks: Sequence[NDArray[np.float32]],
     nearest: Callable[[Tensor], Tensor],
 ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Round matrices (M_i, N) of equally many columns side by side, as `round_columns` does each.
+    """Round matrices (M_i, N) of one width N at once, with the result that `round_columns` gives for each.
 
     `nearest` maps one column's targets (Σ M_i,) to what they are rounded to.
     """
-    ahead = torch.cat([torch.from_numpy(np.ascontiguousarray(each.T)) for each in values], 1)  # columns lie together
+    ahead = torch.cat([torch.from_numpy(np.ascontiguousarray(each.T)) for each in values], 1)  # columns are contiguous
     matrices = [torch.from_numpy(feedback) for feedback in feedbacks]
     ends = np.cumsum([len(each) for each in values]).tolist()
     parts = [slice(end - len(each), end) for each, end in zip(values, ends, strict=True)]
@@ -87,7 +87,7 @@ def _transposed(columns: Tensor) -> NDArray[np.float32]:
 def _round_block(
     ahead: Tensor, feedbacks: list[Tensor], parts: list[slice], nearest: Callable[[Tensor], Tensor], rounded: Tensor
 ) -> Tensor:
-    """Round the columns of one block (n, Σ M_i) in place, the last first; returns their errors (n, Σ M_i)."""
+    """Round one block of columns (n, Σ M_i) into `rounded`, the last first; return their errors (n, Σ M_i)."""
     errors = torch.empty_like(ahead)
     for column in range(len(ahead) - 1, -1, -1):
         rounded[column] = nearest(ahead[column])

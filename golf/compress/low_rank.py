@@ -1,9 +1,9 @@
-"""Low-rank factors: which singular directions pay for their bytes, and how finely to store them.
+"""Low-rank factors of a weight matrix: choose the rank by rate-distortion cost, and quantize the factors.
 
-Directions are those of the weighted matrix  G^½ W C  (G the rows' sensitivities, C Cᵀ the metric of the inputs), where
-squared errors are losses: keeping its first R terms is the best approximation of rank R. Prices are those of scaled
-coordinates, in which every weight's quantization step is 1, so that one λ prices a squared error against a bit in
-every matrix of the model.
+Directions are the singular vectors of the weighted matrix  G^½ W C  (G the Fisher rows, C Cᵀ the metric of the inputs),
+where squared errors are losses: keeping its first R terms is the best approximation of rank R. Costs are computed in
+scaled coordinates, in which every weight's quantization step is 1, so one λ trades squared error against bits in every
+matrix of the model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from golf.compress.quantize import Symbols, dequantize, from_codes, quantize, to
 
 LowRank = Literal["auto", "off", "only"]
 
-# A unit-step uniform quantizer spends D = 1/12 with dD/dR = -2 ln 2 D: the price of a bit in squared error.
+# λ: squared error per bit. A uniform quantizer of step 1 has D = 1/12, and dD/dR = -2 ln 2 D at high rate.
 BIT_PRICE = 2 * math.log(2) / 12
 
 
@@ -29,8 +29,8 @@ BIT_PRICE = 2 * math.log(2) / 12
 class Spectrum:
     """Terms of a matrix (M, N) in scaled coordinates, float32: it equals left (M, K) · values (K,) · right (K, N).
 
-    `values` are the singular values of the weighted matrix. `ranks` are those worth trying, and `tails` the mean
-    squares that each leaves of the scaled matrix.
+    `values` are the singular values of the weighted matrix. `ranks` are the ranks worth trying; `tails` holds, for each
+    of them, the mean square of the scaled matrix's remainder.
     """
 
     left: NDArray[np.float32]
@@ -40,7 +40,7 @@ class Spectrum:
     tails: list[float]
 
     def energy(self, rank: int) -> float:
-        """Share of the weighted matrix's squared norm that the first `rank` terms hold."""
+        """Share of the weighted matrix's squared Frobenius norm in its first `rank` singular directions."""
         energy = np.square(self.values, dtype=np.float64)
         return float(energy[:rank].sum() / max(energy.sum(), 1e-300))
 
@@ -63,7 +63,7 @@ class Factors:
 def spectrum(
     scaled: NDArray[np.float32], rows: NDArray[np.float64], columns: NDArray[np.float64], metric: NDArray[np.float64]
 ) -> Spectrum:
-    """Decompose a scaled matrix (M, N) once; any coarser step only divides its singular values.
+    """SVD of the weighted matrix, in scaled coordinates (M, N); it is computed once, since steps only divide values.
 
     `rows` (M,) and `columns` (N,) turn scaled into weighted coordinates: the weighted matrix is
     diag(rows) · scaled · diag(columns) · C with C Cᵀ = `metric`.
@@ -84,12 +84,12 @@ def spectrum(
 
 
 def choose_rank(given: Spectrum, scale: float, low_rank: LowRank) -> int:
-    """The rank with the least cost D + λR at the global step `scale`; 0 where none pays.
+    """The rank with the least cost, distortion + λ · bits, at the global step `scale`; 0 where factors cost more.
 
-    A weight of variance v (in squared steps) costs J(v): v itself while it rounds to zero (v ≤ 1/12), and 1/12 plus the
-    price of its bits above that, J(v) = (1 + ln 12v) / 12. Keeping R terms leaves the variance of the others and of the
-    factors' own rounding to the residual, and costs the bits of R (M + N) factor entries. At high rate a term of energy
-    share s therefore pays iff s > 2 ln 2 · b · (M + N) / (M N).
+    A weight of variance v (in squared steps) costs J(v): v itself while it rounds to zero (v ≤ 1/12), and 1/12 plus λ
+    times its bits above that, J(v) = (1 + ln 12v) / 12. With R terms the residual has the variance of the other terms
+    and of the factors' rounding errors, and R (M + N) factor entries cost their bits. At high rate a term of energy
+    share s therefore lowers the cost iff s > 2 ln 2 · b · (M + N) / (M N), b the bits of an entry.
     """
     if low_rank == "off" or not len(given.values):
         return 0
@@ -111,19 +111,19 @@ def _candidates(most: int) -> list[int]:
 
 
 def no_factors(M: int, N: int) -> Factors:
-    """Rank 0."""
+    """Factors of rank 0 for a matrix (M, N)."""
     empty = np.empty(0, dtype=np.uint8)
     return Factors(np.empty((M, 0), dtype=np.int32), np.empty((0, N), dtype=np.int32), 1.0, empty)
 
 
 def factorize(given: Spectrum, scale: float, rank: int, low_rank: LowRank, *, feedback: NDArray[np.float32]) -> Factors:
-    """Quantize the first `rank` terms at the global step `scale`; the right factor with feedback `feedback` (N, N)."""
+    """Quantize the first `rank` terms at the global step `scale`; the right factor with error feedback (N, N)."""
     M, N = given.left.shape[0], given.right.shape[1]
     if not rank:
         return no_factors(M, N)
     values = given.values[:rank].astype(np.float64) / scale
     variance = given.tails[given.ranks.index(rank)] / scale**2 if low_rank == "auto" else 0.0
-    values = np.maximum(values, values[0] * 1e-6)  # a term of nothing, where the matrix has fewer
+    values = np.maximum(values, values[0] * 1e-6)  # where the matrix has a smaller rank, a term may be zero
     base, codes = to_codes(np.sqrt(max(1.0, 12 * variance) / values))
     steps = (base * from_codes(codes)).astype(np.float32)
     root = np.sqrt(values).astype(np.float32) / steps
@@ -132,7 +132,7 @@ def factorize(given: Spectrum, scale: float, rank: int, low_rank: LowRank, *, fe
 
 
 def reconstruct(factors: Factors) -> NDArray[np.float32]:
-    """The decoded product (M, N) float32 in scaled coordinates: what the residual is taken against."""
+    """The decoded product left · right (M, N) float32 in scaled coordinates; the residual is the rest."""
     steps = (factors.base * from_codes(factors.codes)).astype(np.float32)
     left = torch.from_numpy(dequantize(factors.left) * steps)
     right = torch.from_numpy(dequantize(factors.right) * steps[:, None])
@@ -140,7 +140,7 @@ def reconstruct(factors: Factors) -> NDArray[np.float32]:
 
 
 def _factor_bits(given: Spectrum, rank: int, squared_step: float) -> float:
-    """Bits of the M + N entries of the first `rank` terms, each term's step² being `squared_step` over its value.
+    """Bits of the M + N entries of the first `rank` terms; a term's squared step is `squared_step` over its value.
 
     An entry of variance v in units of its step costs about ½ log₂(1 + 2πe v) bits (exact at high rate).
     """

@@ -1,6 +1,6 @@
 """Integers of matrices ↔ sections of a file.
 
-Law: unpack_matrix(pack_matrices([matrix])) == matrix, context scales aside where nothing is coded under them.
+Law: unpack_matrix(pack_matrices([matrix])) == matrix, except for context scales that no symbol is coded under.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ Payload = tuple[str, int, bytes]
 Part = tuple[Symbols, Classes]
 
 CONDITIONAL = "conditional"
-# The section that holds the tables of all conditionally coded ones.
+# The section that holds the distributions of all conditionally coded sections.
 TABLES = "tables"
 _LEVEL = 19
-# No deviation of float32 weights is further from its step.
+# Largest overall context scale, in step codes; the ratio of two float32 values stays within it.
 _MOST_WHOLE = 1 << 12
-# Codes of rows and columns beside it are signed bytes.
+# Largest context scale code of a row or column: it is a signed byte.
 _MOST_CODE = 127
 
 
@@ -50,7 +50,7 @@ def pack_matrices(
 ) -> tuple[Payload | None, list[dict[str, Payload]]]:
     """The tables that all matrices share, and the sections of each.
 
-    A matrix has scales, then left and right where its rank is not 0, then a residual unless that is zero.
+    A matrix has a section `scales`, then `left` and `right` where its rank is not 0, then `residual` unless it is zero.
     """
     if coder == "zstd":
         return None, [_sections(matrix, None, conditional_parts(matrix)) for matrix in matrices]
@@ -81,12 +81,12 @@ def unpack_matrix(
 ) -> QuantizedMatrix:
     """Inverse of `pack_matrices` for one matrix; raises DamagedFile naming the section that cannot be decoded.
 
-    `whole_scale` is the matrix's; where it is `even`, rows and columns have no codes of their own.
+    `whole_scale` is the matrix's overall context scale; with `even`, rows and columns have no codes of their own.
     """
     if abs(whole_scale) > _MOST_WHOLE:
         raise DamagedFile("manifest", f"the spread of {name} is out of range")
     if states not in (0, *trellis.PARITY_CHECKS):
-        raise DamagedFile("manifest", f"{name} has a trellis of {states} states, which is none")
+        raise DamagedFile("manifest", f"{name} has a trellis of {states} states, a number that has no code")
     M, N = shape
     reader = _SectionReader(name, sections, tables)
     steps, terms, scales = reader.scales(shape, rank, whole_scale, even=even)
@@ -117,7 +117,7 @@ class _SectionReader:
         if codes.min() < 0 or codes.max() > 255:
             raise DamagedFile(self._where("scales"), "a scale code is not a byte")
         if row_column_codes.min(initial=0) < -_MOST_CODE or row_column_codes.max(initial=0) > _MOST_CODE:
-            raise DamagedFile(self._where("scales"), "a spread is out of range")
+            raise DamagedFile(self._where("scales"), "a context scale is out of range")
         rows, columns, terms = np.split(codes.astype(np.uint8), [M, M + N])
         whole = (
             ContextScales.even(whole_scale, shape)
@@ -152,7 +152,7 @@ class _SectionReader:
 
 
 def conditional_parts(matrix: QuantizedMatrix) -> dict[str, Part]:
-    """What is coded by class, flat, with the classes of its symbols: scales, and a residual and its context scales."""
+    """Flat symbols and classes of all conditionally coded parts: step codes, residual and its context scales."""
     codes = np.concatenate((matrix.steps.rows, matrix.steps.columns, matrix.factors.codes)).astype(np.int32)
     parts = {"scales": (codes, scale_classes(*matrix.shape, matrix.factors.rank))}
     if matrix.residual is not None:
@@ -166,9 +166,9 @@ def conditional_parts(matrix: QuantizedMatrix) -> dict[str, Part]:
 
 
 def _sections(matrix: QuantizedMatrix, tables: Tables | None, parts: Mapping[str, Part]) -> dict[str, Payload]:
-    """The sections of one matrix; with zstd alone where there are no tables.
+    """The sections of one matrix; by zstd alone where `tables` is None.
 
-    Context scales follow the step codes, where anything is coded under them.
+    Context scales follow the step codes where the residual is coded conditionally.
     """
     coder: entropy.Coder = "zstd" if tables is None else "best"
     scales, sections = [parts["scales"]], {}
@@ -185,11 +185,11 @@ def _sections(matrix: QuantizedMatrix, tables: Tables | None, parts: Mapping[str
 
 
 def _section(symbols: Symbols, classes: Classes, tables: Tables | None, *, block: int | None = None) -> Payload:
-    """Symbols under the shared tables, or by zstd where there are none, or where a symbol is beyond them."""
+    """Symbols coded under the shared tables; by zstd where there are none, or where a symbol is too large for them."""
     if tables is None or not fits(symbols, classes):
         return entropy.encode(symbols, coder="zstd")
     coded = tables.encode(symbols, classes, block=block)
-    # Long runs of zeros are what zstd does better; it is slow, so it is asked only there.
+    # zstd codes long runs of zeros better; it is slow, so it is tried only there.
     if len(coded) * 16 < symbols.size:
         other = entropy.encode(symbols, coder="zstd")
         if len(other[2]) < len(coded):
@@ -198,7 +198,7 @@ def _section(symbols: Symbols, classes: Classes, tables: Tables | None, *, block
 
 
 def _read_trellis(reader: Reader, classes: Classes, states: int) -> Symbols:
-    """Residual symbols (M, N) of classes (M, N): each step of the trellis tells which grid the next symbols are on."""
+    """Decode residual symbols (M, N) of classes (M, N): each step of the trellis gives the grid of the next symbols."""
     symbols = np.empty(classes.shape, dtype=np.int32)
 
     def read(rows: slice, grids: NDArray[np.uint8]) -> Symbols:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 # Rounding a log-step to a quarter octave costs about (ln 2 / 4)² / 24 = .1 % of the rate-distortion optimum.
 STEPS_PER_OCTAVE = 4
-# Reconstructed symbols stay exact in float32 and int32; a pack that needs more levels wants another step.
+# Symbols up to here are exact in float32 and int32; a larger one needs a coarser step.
 MAX_SYMBOL = (1 << 23) - 1
 
 Symbols = NDArray[np.int32]
@@ -32,7 +32,7 @@ class StepCodes:
 
 
 def relative_steps(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> tuple[StepCodes, float, float]:
-    """Steps 1 / (√g_i ℓ_j) of sensitivities g (M,) and column weights ℓ (N,), and the bases of rows and columns."""
+    """Steps 1 / (√g_i ℓ_j) of Fisher rows g (M,) and column weights ℓ (N,), and the bases of rows and columns."""
     row_base, row_codes = to_codes(1 / np.sqrt(rows))
     column_base, column_codes = to_codes(1 / columns)
     return StepCodes(row_codes, column_codes), row_base, column_base

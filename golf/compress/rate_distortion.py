@@ -1,4 +1,4 @@
-"""How far a pack is from the rate-distortion limit of weights whose rows alone differ, and what lies above it."""
+"""The rate-distortion limit of Gaussian weights, and the conditional entropy of symbols, for the ledger's `rate`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from golf.compress.decode_matrix import QuantizedMatrix
 from golf.compress.encode_matrix import CalibratedMatrix
 from golf.compress.matrix_sections import conditional_parts
 
-# Halvings of the interval that holds the water level: to the last bit of a float64.
+# Bisections of the water level: to the last bit of a float64.
 _HALVINGS = 60
 
 
@@ -21,8 +21,8 @@ def limit_bits(matrices: Iterable[CalibratedMatrix], gap: float) -> float:
 
     For Gaussian weights with the variance of their row, independent in the eigenbasis of the inputs' metric, under the
     Fisher matrix that the steps were made from: reverse water-filling (Cover & Thomas, Elements of Information Theory,
-    theorem 10.3.3). Infinite for a gap of 0. Codes that know more of the weights, as the variance of columns, may lie
-    below it.
+    theorem 10.3.3). Infinite for a gap of 0. Codes that use more knowledge of the weights, such as the variance of
+    columns, may take fewer bits.
     """
     if gap <= 0:
         return float("inf")
@@ -36,10 +36,7 @@ def limit_bits(matrices: Iterable[CalibratedMatrix], gap: float) -> float:
 
 
 def ideal_bits(quantized: Iterable[QuantizedMatrix]) -> float:
-    """Conditional entropy in bits of all residuals together, tables not counted.
-
-    What a perfect coder would need that knows the distribution of each class.
-    """
+    """Conditional entropy in bits of all residual symbols given their classes; tables are not counted."""
     histogram = Histogram()
     for matrix in quantized:
         if matrix.residual is not None:
@@ -50,7 +47,7 @@ def ideal_bits(quantized: Iterable[QuantizedMatrix]) -> float:
 
 
 def _variances(given: CalibratedMatrix) -> NDArray[np.float64]:
-    """Twice the predicted loss, in nats per token, of losing each coefficient of a matrix (M · N,)."""
+    """Twice the predicted loss increase in nats per token of setting each coefficient of a matrix to zero, (M · N,)."""
     weights = given.scaled.astype(np.float64) * given.steps.relative() * given.base
     rows = given.fisher.rows * np.square(weights).mean(1)
     return np.outer(rows, np.linalg.eigvalsh(given.fisher.metric).clip(min=0)).ravel()

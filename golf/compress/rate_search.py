@@ -1,7 +1,7 @@
-"""Bytes to one global step: the only rate knob of a pack.
+"""Search the global quantization step c at which the packed file fills its byte budget.
 
-Every weight's step is c / (√g_i ℓ_j) with ONE constant c for the whole model, so bits per matrix, row and column follow
-by themselves (reverse water-filling). A smaller c means more bytes and less loss.
+Every weight's step is c / (√g_i ℓ_j) with ONE constant c for the whole model, so c alone also allocates the bits of
+matrices, rows and columns (reverse water-filling). A smaller c means more bytes and less loss.
 """
 
 from __future__ import annotations
@@ -17,54 +17,56 @@ from golf.compress.quantize import MAX_SYMBOL
 
 T = TypeVar("T")
 
-# A byte budget counts as full when this share of it is left over, at most; and what a coder's whole words may leave.
+# A byte budget counts as full when at most this share of it, or at most these bytes, are unused: coders write whole
+# words.
 _LEFT_OVER = 1e-4
 _WORDS = 16
-# Below this ratio of neighbouring steps only chance decides which is smaller.
+# Two steps closer than this ratio are not told apart: their sizes differ by noise.
 _RATIO = 1 + 1e-5
 # A step beyond which every symbol is zero, and which float32 still holds.
 ENDLESS = 1e30
-# The search is over as soon as it is close enough; this only bounds it where sizes jump.
+# Upper bound on builds; it is reached only where sizes jump and never come close to the budget.
 _MOST_PROBES = 60
-# Where sizes jump over the budget, this many neighbours are tried, this far apart.
+# Where sizes jump over the budget, this many neighbouring steps are tried, at this relative distance.
 _MOST_NUDGES = 12
 _NUDGE = 1e-4
-# How far beyond the budget, as a share of it, the next step aims while it is still to be bracketed.
+# Until the budget is bracketed, the next step aims beyond it by this share of the budget.
 _BEYOND = 2e-3
 
 
 @dataclass(frozen=True)
 class Solution(Generic[T]):
-    """The finest pack under the cap: the step, its bytes, what was built, and how many packs were tried."""
+    """The finest pack under the cap: its global step, bytes, what was built, and the number of builds tried."""
 
     scale: float
     size: int
     built: T
     probes: int
     binding: bool
-    """whether the cap, rather than the wanted quality, decided"""
+    """True where the byte budget decided the step, False where the target gap was reached in fewer bytes."""
 
 
 def is_full(size: int, byte_budget: int) -> bool:
-    """Whether a pack of `size` bytes leaves nothing worth filling."""
+    """Whether a pack of `size` bytes fits and leaves no more of the budget unused than the search can fill."""
     return 0 <= byte_budget - size <= max(_LEFT_OVER * byte_budget, _WORDS)
 
 
 def finest_scale(weights: int, gap: float) -> float:
     """The c at which rounding is predicted to cost `gap` nats per token: n · c² / 12 / 2 = gap.
 
-    A weighted error is uniform within a step c, so every weight's predicted loss is c² / 24, whatever its sensitivity.
+    A weighted error is uniform within a step c, so every weight's predicted loss is c² / 24, whatever its Fisher
+    information.
     """
     return math.sqrt(24 * gap / weights)
 
 
 def least_scale(norm: float) -> float:
-    """The c below which a scaled matrix of Frobenius norm `norm` could overflow its symbols, factors included."""
+    """The c below which a symbol of a scaled matrix of Frobenius norm `norm`, or of its factors, could overflow."""
     return norm / MAX_SYMBOL
 
 
 def bit_price(scale: float) -> float:
-    """The loss (nats per token) that a bit is worth at the global step c: -dD/dR = 2 ln 2 D, D = c² / 24 a weight."""
+    """Slope -dD/dR at the global step c, in nats per token per bit: 2 ln 2 D, with D = c² / 24 per weight."""
     return 2 * math.log(2) * scale**2 / 24
 
 
@@ -80,9 +82,9 @@ def solve(
     """The smallest c ≥ `finest` whose pack fits in `byte_budget` bytes; else the smallest size reached, as an int.
 
     `build(c)` returns the real size and whatever it built. Sizes fall as c grows, but for single bytes of noise, so
-    the pack returned is always one that was measured to fit. The search begins at `start` (default `finest`) and
-    brackets the budget. `estimate(c)` is a model of the size, right but for a factor, and says where to look next;
-    without it a doubling of c is taken to save a bit for each of the `weights`. Then the search interpolates.
+    the pack returned is always one that was measured to fit. The search begins at `start` (default `finest`),
+    brackets the budget, then interpolates. `estimate(c)` models the size up to a constant factor and gives the next
+    step of the bracketing; without it, a doubling of c is assumed to save one bit per weight.
     """
     bracket = _bracketed(build, byte_budget, finest, weights, max(finest, start or finest), estimate)
     if isinstance(bracket, int) or bracket.low is None or is_full(bracket.best.size, byte_budget):
@@ -102,7 +104,7 @@ def solve(
 
 @dataclass(frozen=True)
 class _Bracket(Generic[T]):
-    """A pack that fits, and the step and size of one that does not; `low` is None where `best` needs no such."""
+    """A pack that fits, and the step and size of one that does not; `low` is None where `best` ends the search."""
 
     best: Solution[T]
     low: float | None = None
@@ -117,7 +119,7 @@ def _bracketed(
     scale: float,
     estimate: Callable[[float], float] | None,
 ) -> _Bracket[T] | int:
-    """Steps on both sides of the budget; the smallest size reached, as an int, where none fits."""
+    """Bracket the budget between two steps; return the smallest size reached, as an int, where none fits."""
     low, low_size, smallest, best = None, 0, sys.maxsize, None
     for probes in itertools.count(1):
         size, built = build(scale)
@@ -150,10 +152,10 @@ def _further(
     estimate: Callable[[float], float] | None,
     finest: float,
 ) -> float:
-    """A step on the other side of the budget, or nearer to it: a little beyond where the model of sizes has it.
+    """The next step of the bracketing: a little beyond the one at which the size model meets the budget.
 
-    The model's error hardly depends on the step, so its size there is scaled to the real one here. From the third try
-    on the model is wrong here, and the step only grows or shrinks faster and faster.
+    The model's relative error hardly depends on the step, so its sizes are scaled to the size just measured. From the
+    third try on the model is taken to be wrong, and the step grows or shrinks geometrically.
     """
     octaves = 8 * (size - byte_budget) / weights
     if estimate is not None and probes < 3:
@@ -164,7 +166,7 @@ def _further(
 
 
 def _inverse(estimate: Callable[[float], float], wanted: float, finest: float) -> float:
-    """The step from `finest` on at which a falling `estimate` is `wanted`."""
+    """Bisect for the step ≥ `finest` at which the decreasing function `estimate` equals `wanted`."""
     low, high = math.log2(finest), math.log2(ENDLESS)
     for _ in range(24):  # to 2^-17 of an octave
         middle = (low + high) / 2
@@ -173,9 +175,9 @@ def _inverse(estimate: Callable[[float], float], wanted: float, finest: float) -
 
 
 def _nudged(build: Callable[[float], tuple[int, T]], best: Solution[T], byte_budget: int, probes: int) -> Solution[T]:
-    """The pack among neighbouring steps that fills the budget best.
+    """The largest pack within the budget among `best` and a few finer neighbouring steps.
 
-    Error feedback makes symbols, and so sizes, jump by up to .1 % between steps that hardly differ.
+    With GPTQ error feedback symbols, and so sizes, jump by up to .1 % between steps that hardly differ.
     """
     start = best.scale
     for nudge in range(1, _MOST_NUDGES + 1):
@@ -190,6 +192,6 @@ def _nudged(build: Callable[[float], tuple[int, T]], best: Solution[T], byte_bud
 
 
 def _between(low: float, low_size: int, best: Solution[T], wanted: float, *, halve: bool) -> float:
-    """The step at which `wanted` bytes lie on the line through two sizes; now and then the middle, for safety."""
+    """Interpolate (log step against size) for the step of `wanted` bytes; with `halve`, bisect instead."""
     share = 0.5 if halve else (low_size - wanted) / max(low_size - best.size, 1)
     return low * (best.scale / low) ** min(0.98, max(0.02, share))

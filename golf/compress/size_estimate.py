@@ -1,4 +1,4 @@
-"""The size that a pack would have, from a look at the weights: for the progress line of a training."""
+"""Estimate a pack's size from a sample of the weights, for the progress line of a training."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from golf.compress.quantize import StepCodes, quantize, relative_steps
 from golf.compress.rate_search import finest_scale, least_scale, solve
 from golf.runtime.parallel import parallel_map
 
-# Weights of one matrix that are looked at, rows strided evenly beyond it. On trained models of 1.2M and 3M parameters
-# sizes from 2^14 and more are within .1 % of those from all weights.
+# Weights sampled of one matrix; rows of larger ones are strided evenly. On trained models of 1.2M and 3M parameters
+# sizes estimated from 2^14 weights and more are within .1 % of those from all weights.
 _SAMPLE = 1 << 15
-# The same where only the shape of the curve matters; a search for a step asks some dozens of times.
+# The same for `sampled_bytes`, where only the shape of the curve matters and a search asks dozens of times.
 _ROUGH_SAMPLE = 1 << 12
-# Bytes of one matrix beside its symbols, from artifacts of 1-3M parameters: two manifest entries and a histogram.
+# Bytes of one matrix besides its symbols, from artifacts of 1-3M parameters: two manifest entries and a histogram.
 _MATRIX_OVERHEAD = 75
-# And of one file: header, recipe, claim, versions.
+# Bytes of one file besides its matrices: header, recipe, claim, versions.
 _FILE_OVERHEAD = 1400
-# A trellis costs as many bits as rounding to a grid this much coarser, measured on Gaussian weights at 2 to 4 bits.
+# A trellis takes as many bits as rounding to a grid this much coarser; measured on Gaussian weights at 2 to 4 bits.
 _TRELLIS_GRID = 1.1
 
 
 @dataclass(frozen=True)
 class SizeEstimate:
-    """What packing under the cap would give; `wanted_bytes` is the size at which more bytes stop paying."""
+    """Estimated result of packing into a byte budget; `wanted_bytes` is the size at which `target_gap` is reached."""
 
     bytes: int
     wanted_bytes: int
@@ -52,8 +52,8 @@ def estimate_size(
 ) -> SizeEstimate:
     """Size and gap of packing `matrices` (M, N each) into `byte_budget` bytes, `other_bytes` for tokenizer and gains.
 
-    Order-0 entropies of the rounded weights at the step that the allocator would choose; no factors. A `trellis` costs
-    as many bits as rounding to a coarser grid does, with the error of the finer one.
+    Order-0 entropies of the rounded weights at the global step that fills the budget; no factors. A `trellis` takes as
+    many bits as rounding to a coarser grid, with the error of the finer one.
     """
     grid = np.float32(_TRELLIS_GRID if trellis else 1)
     samples, norms, weights, overhead = [], [0.0], 0, _FILE_OVERHEAD + other_bytes
@@ -83,7 +83,7 @@ def estimate_size(
 
 
 def sampled_bytes(matrices: Sequence[CalibratedMatrix], scale: float) -> float:
-    """About the bytes that calibrated matrices take at the global step `scale`: right but for a factor.
+    """Bytes of calibrated matrices at the global step `scale`, up to an unknown constant factor.
 
     Order-0 entropy of evenly strided weights, rounded without error feedback.
     """
@@ -98,7 +98,7 @@ def sampled_bytes(matrices: Sequence[CalibratedMatrix], scale: float) -> float:
 def _sample(matrix: NDArray[np.float32], fisher: Fisher) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Evenly strided rows of a matrix (M, N) in units of their relative steps, and the codes (M + N,) of all steps.
 
-    As `golf.compress.encode_matrix.calibrate_matrix` scales them, without what coding needs beside.
+    The scaling of `golf.compress.encode_matrix.calibrate_matrix`, without error feedback and spectrum.
     """
     lower = torch.linalg.cholesky(torch.from_numpy(fisher.metric))
     steps, row_base, column_base = relative_steps(fisher.rows, lower.diagonal().numpy())

@@ -1,14 +1,15 @@
-"""Trellis-coded quantization: two interleaved grids, and a state that says which one a symbol is read on.
+"""Trellis-coded quantization: a state machine driven by the symbols' parities selects each symbol's grid (of two).
 
-The integers v = 0, ±1, ±2, ... are shared out between grid 0 (even ones, v = 2 k) and grid 1 (odd ones and 0,
+The integers v = 0, ±1, ±2, ... are divided into grid 0 (even ones, v = 2 k) and grid 1 (odd ones and 0,
 v = 2 k - sign k), so a symbol k costs about as many bits as on a grid of step 2. Its parity moves the state, and the
-states' grids are those of an Ungerboeck code: of all paths the one nearest to the targets (Viterbi) errs like a vector
-quantizer of many dimensions. With an entropy coder that is .1 to .16 bits a weight closer to the rate-distortion limit
-than rounding (Marcellin & Fischer 1990; Fischer & Wang, Entropy-constrained trellis-coded quantization, 1992; grids and
-symbols as in the dependent quantization of H.266, 8.7.3).
+states' grids are those of an Ungerboeck code. The path nearest to the targets, found by the Viterbi algorithm, has the
+error of a vector quantizer of many dimensions: with an entropy coder .1 to .16 bits a weight closer to the
+rate-distortion limit than rounding (Marcellin & Fischer 1990; Fischer & Wang, Entropy-constrained trellis-coded
+quantization, 1992; grids and symbols as in the dependent quantization of H.266, 8.7.3).
 
-Paths run down the rows of a matrix, since rounding goes column by column and the rows of a column do not mind one
-another's errors. Row t · S + s is step t of lane s: S lanes a column, each of at most SEGMENT steps from state 0.
+Paths run down the rows of a matrix, since rounding goes column by column and the errors of a column's rows are
+independent in the Fisher cost. Row t · S + s is step t of lane s: a column has S lanes, each of at most SEGMENT steps
+from state 0.
 """
 
 from __future__ import annotations
@@ -25,26 +26,27 @@ from golf.compress.quantize import MAX_SYMBOL, Symbols
 
 Values = NDArray[np.float32]
 
-# Steps from one known state to the next: 64 cost 1 % of the loss gap, 32 3 % (docs/log.md). A reader goes step by step.
+# Steps of a lane: 64 cost 1 % of the loss gap, 32 cost 3 % (docs/log.md). A reader decodes step by step, so shorter
+# lanes are faster.
 SEGMENT = 128
 STATES = 8
-# Parity checks h0, h1 (octal) of the codes for amplitude modulation, by number of states (Ungerboeck 1982, table I).
+# Parity checks h0, h1 (octal) of the amplitude modulation codes, by number of states (Ungerboeck 1982, table I).
 PARITY_CHECKS = {4: (0o5, 0o2), 8: (0o13, 0o4), 16: (0o23, 0o4)}
-# Squared error a symbol in units of the finer grid, at high rates with 8 states; on a grid of step 2 it would be 1/3.
+# Mean squared error in units of the finer grid, at high rate with 8 states; rounding to a grid of step 2 has 1/3.
 NOISE = 0.2594
-# The finer grid's step over that of plain rounding with the same error.
+# The finer grid's step over the step of uniform rounding with the same error.
 GRAIN = math.sqrt(1 / 12 / NOISE)
 
 
 class Trellis:
-    """The code of a number of states: what each state's grid is, and where a symbol's parity leads."""
+    """A trellis code: the grid of each state, and the next state for each parity of a symbol."""
 
     def __init__(self, states: int = STATES) -> None:
-        """Raises KeyError for a number of states that has no code here."""
+        """`states` is 4, 8 or 16; raises KeyError for any other number."""
         self.states = states
         self.grid, self.after = _code(states)
         before = [[(s, p) for s in range(states) for p in (0, 1) if self.after[s, p] == n] for n in range(states)]
-        # for each state its two predecessors (2, states), and which candidate of a target leads from each
+        # for each state its two predecessors (2, states), and the candidate value of a target on each of those moves
         self._before = np.array([[pair[i][0] for pair in before] for i in (0, 1)], dtype=np.intp)
         parity = np.array([[pair[i][1] for pair in before] for i in (0, 1)], dtype=np.intp)
         self._candidate = 2 * self.grid[self._before].astype(np.intp) + parity
@@ -54,7 +56,7 @@ class Trellis:
         return on_grids(symbols, self.grids(symbols))
 
     def grids(self, symbols: Symbols) -> NDArray[np.uint8]:
-        """Which grid each symbol (M, N) is on, 0 or 1."""
+        """The grid of each symbol (M, N), 0 or 1."""
         grids = np.empty(symbols.shape, dtype=np.uint8)
 
         def known(rows: slice, grid: NDArray[np.uint8]) -> Symbols:
@@ -67,7 +69,7 @@ class Trellis:
     def walk(self, M: int, N: int, symbols_of: Callable[[slice, NDArray[np.uint8]], Symbols]) -> None:
         """Follow all lanes of an (M, N) matrix, step by step.
 
-        `symbols_of(rows, grids)` gives the symbols (n, N) of some rows, told which grids (n, N) they are on.
+        `symbols_of(rows, grids)` returns the symbols (n, N) of some rows, given their grids (n, N).
         """
         S = lanes(M)
         state, after = np.zeros((S, N), dtype=np.uint8), self.after.reshape(-1)
@@ -84,7 +86,7 @@ class Trellis:
         return np.take_along_axis(values, chosen[:, None], 1)[:, 0]
 
     def _viterbi(self, costs: Values) -> NDArray[np.intp]:
-        """Which of four candidates (T, 4, L) to take at each step: the path of least cost from state 0, (T, L)."""
+        """The path of least total cost from state 0: the index (T, L) of one of four candidates (T, 4, L) per step."""
         T, _, L = costs.shape
         total = np.full((self.states, L), 1e30, dtype=np.float32)
         total[0] = 0
@@ -93,7 +95,7 @@ class Trellis:
         moves = list(zip((first, second), self._before, self._candidate, strict=True))
         for t in range(T):
             now = costs[t]
-            for path, before, candidate in moves:  # methods with `out`: numpy's functions cost ten times as much here
+            for path, before, candidate in moves:  # methods with `out` are ten times as fast here as numpy's functions
                 total.take(before, 0, path, "clip")
                 now.take(candidate, 0, cost, "clip")
                 np.add(path, cost, out=path)
@@ -102,7 +104,7 @@ class Trellis:
         return self._trace(back.reshape(T, -1), total.argmin(0))
 
     def _trace(self, back: NDArray[np.bool_], state: NDArray[np.intp]) -> NDArray[np.intp]:
-        """The candidates (T, L) on the way that led to `state` (L,), by arrows (T, states · L)."""
+        """Backtrack from `state` (L,) through the decisions `back` (T, states · L): the path's candidates (T, L)."""
         T, L = len(back), len(state)
         lane, place = np.arange(L), np.empty(L, dtype=np.intp)
         arrows, before = np.empty((T, L), dtype=np.intp), self._before.reshape(-1)
@@ -117,14 +119,14 @@ class Trellis:
 
 @cache
 def of(states: int) -> Trellis:
-    """The trellis of that many states."""
+    """The cached Trellis of `states` states."""
     return Trellis(states)
 
 
 def side_by_side(sizes: Sequence[int]) -> NDArray[np.intp]:
-    """For columns of matrices of `sizes` rows, one behind the other: the entry at each step of each lane, (T, L).
+    """For concatenated columns of matrices of `sizes` rows: the index of the entry at each step of each lane, (T, L).
 
-    Places beyond a matrix's end hold Σ sizes, the index of a zero behind the column.
+    Places beyond a matrix's end hold Σ sizes, the index of a zero appended to the column.
     """
     ends = np.cumsum(sizes)
     steps = [fold(np.arange(end - M, end)) for M, end in zip(sizes, ends, strict=True)]
@@ -138,12 +140,12 @@ def side_by_side(sizes: Sequence[int]) -> NDArray[np.intp]:
 
 
 def lanes(M: int) -> int:
-    """Lanes a column of M rows is shared out to."""
+    """Number of lanes that a column of M rows is divided into."""
     return max(1, -(-M // SEGMENT))
 
 
 def fold(rows: NDArray[Any]) -> NDArray[Any]:
-    """Rows (M, ...) as steps of lanes (T, S · ...), filled up with zeros, which cost a path nothing."""
+    """Rows (M, ...) as steps of lanes (T, S · ...), padded with zeros, which add no cost to a path."""
     M, S = len(rows), lanes(len(rows))
     T = -(-M // S)
     flat = np.ascontiguousarray(rows).reshape(M, -1)
@@ -160,13 +162,13 @@ def symbols_of(values: Values) -> Symbols:
 
 
 def on_grids(symbols: Symbols, grids: NDArray[np.uint8]) -> Values:
-    """v of symbols k on their grids: 2 k, or 2 k - sign k on grid 1."""
+    """Values v of symbols k: 2 k on grid 0, 2 k - sign k on grid 1."""
     doubled = np.float32(2) * symbols.astype(np.float32)  # exact up to MAX_SYMBOL, and no overflow beyond
     return doubled - grids * np.sign(doubled)
 
 
 def _code(states: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Grid of each state (states,), and the state after a symbol's parity (states, 2).
+    """The grid of each state (states,), and the next state by the symbol's parity (states, 2).
 
     The systematic feedback encoder of the parity checks: Σ h0_i z0(n-i) ⊕ h1_i z1(n-i) = 0 with z0 the grid and z1 the
     parity, its memory w_1 ... w_v being the bits of a state.

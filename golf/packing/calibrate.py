@@ -1,4 +1,4 @@
-"""Calibration: what an error in each matrix costs, measured on training text, and the steps that follow from it."""
+"""Calibration: estimate each matrix's Fisher information on training text, and scale the matrix by its steps."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def calibrate(
 ) -> list[CalibratedMatrix]:
     """Every matrix scaled by the steps that follow from its Fisher information, on `tokens` tokens of training text.
 
-    `factors`: matrices are decomposed too, for low-rank factors.
+    With `factors`, each matrix's SVD is computed too, for low-rank factors.
     """
     widest = max(p.shape[1] for p in model.parameters() if p.ndim == 2)
     if tokens < widest:
@@ -44,14 +44,14 @@ def calibrate(
 
 
 def fisher(model: Transformer, section: Pack, text: Iterable[Tensor], *, seed: int) -> dict[str, Fisher]:
-    """The Fisher information of each matrix on batches of windows (B, T+1)."""
+    """The Fisher information of each matrix by name, on batches of windows (B, T+1) int64."""
     return estimate_fisher(model, text, seed=seed, row_smoothing=section.row_smoothing, damping=section.damping)
 
 
 def scaled_matrices(
     model: Transformer, found: dict[str, Fisher], observer: Observer, *, factors: bool
 ) -> list[CalibratedMatrix]:
-    """Every matrix scaled by the steps that follow from its Fisher information; with `factors`, decomposed too."""
+    """Every matrix scaled by the steps that follow from its Fisher information; with `factors`, with its SVD."""
     matrices = [(name, p) for name, p in model.named_parameters() if p.ndim == 2]
 
     def watched() -> Iterator[tuple[str, Tensor]]:

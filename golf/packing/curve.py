@@ -1,4 +1,4 @@
-"""The whole curve: what a checkpoint is worth at every size, from the smallest reachable to the roomy end."""
+"""Pack one checkpoint at many sizes and measure each, from near the smallest reachable up to `pack.target_gap`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
 
 _STOPPED = "stopped while packing; no curve was written"
-# The smallest file holds zeros alone. Below this share of the way from there to the roomy end, in logarithms of the
-# bytes that matrices take, no model is left.
+# Bytes above the smallest file, which holds zeros alone, of the smallest pack of a curve over those of the largest:
+# below this share the model predicts nothing.
 _LEAST_SHARE = 0.02
 
 
@@ -39,7 +39,7 @@ def curve(
 ) -> Curve:
     """Pack `run`'s newest checkpoint at `points` sizes and measure each as re-read from disk; no artifact is kept.
 
-    Calibration is done once. Sizes are the whole file's, code not counted.
+    Calibration is done once. Sizes are bytes of the whole file, code not counted.
     """
     stages, observer = Stages(), observer.stopping(stop, _STOPPED)
     inputs = load_inputs(run, cache=cache, device=device, observer=observer, settings=settings)
@@ -71,7 +71,7 @@ def curve(
 
 
 def _sizes(smallest: int, roomy: int, points: int) -> list[int]:
-    """Sizes below the roomy end, falling, evenly spaced in logarithms of what they hold beyond the smallest file."""
+    """Byte budgets below `roomy`, decreasing, evenly spaced in the logarithm of bytes above the smallest file."""
     shares = np.geomspace(1, _LEAST_SHARE, points)[1:]
     return [smallest + round((roomy - smallest) * float(share)) for share in shares]
 

@@ -1,4 +1,4 @@
-"""A model's calibrated matrices to the file they make at one global quantization step: called once for every probe."""
+"""Encode a model's calibrated matrices as an artifact's sections at one global quantization step, once per probe."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from golf.runtime.observer import Observer
 from golf.runtime.parallel import parallel_map
 
 _CODECS = ("constriction", "numpy", "sentencepiece", "torch", "zstandard")
-# zstd 22 is no smaller than 19 on such content and takes longer.
+# zstd 22 gives no smaller files than 19 on this content and takes longer.
 _LEVEL = 19
 
 
 @dataclass(frozen=True)
 class EncodedModel:
-    """What an artifact would be made of: integers, sections, and a manifest whose claim is a placeholder."""
+    """The integers, sections and manifest that a file would be made of; the manifest's claim is a placeholder."""
 
     matrices: list[QuantizedMatrix]
     payloads: list[Payload]
@@ -58,7 +58,7 @@ class EncodedModel:
 
 @dataclass(frozen=True)
 class ModelEncoder:
-    """Encodes calibrated matrices at any global step. `claim` stands in for the one that is still to be measured."""
+    """Encodes calibrated matrices at any global step; `claim` is a placeholder until the claim is measured."""
 
     recipe: Recipe
     model: Transformer
@@ -68,7 +68,7 @@ class ModelEncoder:
     claim: Claim
     low_rank: LowRank
     small: Mapping[str, Tensor] = field(default_factory=dict)
-    """small tensors that were fine-tuned, by name; the model's own stand for the others"""
+    """Fine-tuned small tensors by name; the others are the model's own."""
     observer: Observer = Observer()
 
     @property
@@ -86,22 +86,22 @@ class ModelEncoder:
         return max(matrix.least_scale() for matrix in self.matrices)
 
     def with_quantizer(self, quantizer: Literal["uniform", "trellis"], low_rank: LowRank) -> ModelEncoder:
-        """The same matrices rounded in another way."""
+        """The same matrices with another quantizer."""
         states = STATES if quantizer == "trellis" else 0
         matrices = [replace(each, states=states) for each in self.matrices]
         return replace(self, matrices=matrices, low_rank=low_rank)
 
     def with_ranks(self, ranks: Iterable[int]) -> ModelEncoder:
-        """The same matrices, each with the rank that is given in place of the one that pays at the step."""
+        """The same matrices with fixed ranks of low-rank factors, one per matrix."""
         held = [replace(each, rank=rank) for each, rank in zip(self.matrices, ranks, strict=True)]
         return replace(self, matrices=held)
 
     def estimate(self, scale: float) -> float:
-        """About the bytes that `build` gives at `scale`, right but for a factor, from a sample of the weights."""
+        """Bytes that `build` gives at `scale`, up to an unknown constant factor, from a sample of the weights."""
         return sampled_bytes(self.matrices, scale)
 
     def build(self, scale: float) -> tuple[int, EncodedModel]:
-        """Real bytes of the file at the global step `scale`, and what it is made of."""
+        """Real bytes of the file at the global step `scale`, and its EncodedModel."""
 
         def quantize(group: list[CalibratedMatrix]) -> list[QuantizedMatrix]:
             return quantize_matrices(group, scale, low_rank=self.low_rank, poll=self.observer.check)
@@ -115,7 +115,7 @@ class ModelEncoder:
         return len(assemble(encoded.manifest, payloads)), encoded
 
     def _watched(self) -> Iterator[list[CalibratedMatrix]]:
-        """Matrices that are quantized together."""
+        """Yield groups of matrices that are quantized at once; report progress before each."""
         done = 0
         for group in group_by_width(self.matrices):
             self.observer.check()
@@ -133,14 +133,15 @@ class ModelEncoder:
         return model.to(self.model.embedding.weight.device)
 
     def _small(self, name: str, parameter: Tensor) -> Tensor:
-        """A small tensor as it is written: fine-tuned where it was, with the 8 bits of a bfloat16's significand.
+        """A small tensor as it is written, fine-tuned if it was: bfloat16 values in float32.
 
-        The lower half of each value is then zeros, which zstd takes away. Gains err by .2 %, less than any matrix.
+        The lower half of each float32 is then zero, which zstd compresses away. The relative error of gains is .2 %,
+        less than that of any matrix.
         """
         return self.small.get(name, parameter).detach().to(torch.bfloat16).float()
 
     def _fixed_payloads(self) -> Iterator[Payload]:
-        """Sections that no step changes: the tokenizer and the small tensors."""
+        """Sections that do not depend on the global step: the tokenizer and the small tensors."""
         if self.tokenizer.serialized:
             yield plain_payload("tokenizer", self.tokenizer.serialized)
         small = [as_bytes(self._small(n, p)) for n, p in self.model.named_parameters() if p.ndim != 2]
@@ -173,7 +174,7 @@ class ModelEncoder:
 
 
 def _matrix_payloads(quantized: list[QuantizedMatrix], coder: Coder) -> Iterator[Payload]:
-    """The tables of all matrices, then the sections of each."""
+    """The section `tables` of all matrices, then the sections of each."""
     tables, sections = pack_matrices(quantized, coder=coder)
     if tables is not None:
         yield Payload(TABLES, *tables)
@@ -200,7 +201,7 @@ def as_bytes(parameter: Tensor) -> bytes:
 
 
 def _entry(name: str, shape: tuple[int, ...], matrix: QuantizedMatrix | None) -> TensorEntry:
-    """One tensor's line in the manifest; `matrix` is None for a small tensor."""
+    """One tensor's entry in the manifest; `matrix` is None for a small tensor."""
     if matrix is None:
         return TensorEntry(name=name, shape=shape, kind="small", rank=0, parameters={})
     parameters: dict[str, float] = {"step": matrix.step}

@@ -1,18 +1,18 @@
-"""Fine-tuning of quantized weights (straight-through estimator): what all of their errors do together.
+"""Fine-tune quantized weights with a straight-through estimator, at a fixed size of the packed file.
 
-Rounding, however careful, treats matrices one by one, and the loss as quadratic. Here the packed model as a whole reads
-TRAINING text: minimise  (1 - a) KL(float ‖ packed) + a · loss + λ · bits  over the targets that symbols are rounded
-from, with gradients passed straight through the rounding (arXiv:1308.3432). With a = 0 it mends what rounding broke;
-where the text still has something to teach, a share a of the text's own loss makes the packed model better than the
-float one (docs/log.md). In scaled coordinates every target minds a change equally, so one learning rate serves all.
-Gains and other small tensors are tuned along; steps and factors stay. Symbols are plain integers: those of a trellis's
-path change several at a time, which drowns what single ones learn (docs/log.md).
+GPTQ rounding treats matrices one by one and the loss as quadratic. Fine-tuning runs the whole packed model on TRAINING
+text and minimizes  (1 - a) KL(float ‖ packed) + a · loss + λ · bits  over the targets that symbols are rounded from,
+with gradients passed straight through the rounding (arXiv:1308.3432). With a = 0 it reduces the gap that rounding made;
+with enough fresh text, a share a of the text's own cross-entropy makes the packed model better than the float one
+(docs/log.md). In scaled coordinates the loss is equally sensitive to every target, so one learning rate fits all. Gains
+and other small tensors are fine-tuned too; steps and factors stay. Symbols are those of uniform quantization: a change
+of a trellis's path changes several symbols at once, which hides the gradient of single ones (docs/log.md).
 
-Tuned targets end next to rounding boundaries, where another step would move all of them the same way (docs/log.md), so
-the tuned pack must fit as it is. The price λ, controlled by what bits are too many, lets gradients decide which symbols
-pay, but cannot hold the bits alone: it acts through a learning rate that falls to 0. So in the second half targets are
-also projected onto the wanted bits, by the one Lagrange multiplier that this takes, and in the end onto the real bytes
-of the file.
+Fine-tuned targets end next to rounding boundaries, where another step would move all of them the same way
+(docs/log.md), so the fine-tuned pack must fit at its own step. The Lagrange multiplier λ is controlled by the excess
+bits and lets gradients decide which symbols change. It cannot hold the number of bits alone, since it acts through a
+learning rate that falls to 0. So in the second half targets are also projected onto the wanted bits, and in the end
+onto the real bytes of the file.
 """
 
 from __future__ import annotations
@@ -44,38 +44,39 @@ from golf.errors import Diverged
 from golf.model import Transformer
 from golf.runtime.parallel import parallel_map
 
-# Learning rates, in steps and in the small tensors' own units, from sweeps on .6 M and 3 M parameters (docs/log.md).
+# Learning rates, of targets in units of steps and of small tensors, from sweeps on .6 M and 3 M parameters
+# (docs/log.md).
 _LR = 0.01
 _SMALL_LR = 0.003
 _BETAS = (0.9, 0.95)
 _EPS = 1e-12
-# Batches over which the learning rate rises; behind them it falls to 0 along a line.
+# Batches over which the learning rate rises; after them it falls linearly to 0.
 _WARMUP = 5
-# λ over the price of a bit: where it starts, and what it gains for each unit of relative excess bits, and of their sum
-# over batches; looked at every so many batches. Packs of .6 M and 3 M parameters settled at .05 to .6. Below 0, where
-# what tuning learns takes bits away by itself, it is held near 0: bits for their own sake are worth nothing.
+# PI controller of λ, in units of `bit_price`: initial value, gains on the relative excess of bits and on its sum
+# over batches, and batches between updates. Packs of .6 M and 3 M parameters settled at .05 to .6.
 _START, _PROPORTIONAL, _INTEGRAL, _EVERY = 0.5, 150.0, 3.0, 4
+# Lower bound of λ. Below 0, where fine-tuning itself reduces the bits, it stays near 0: more bits gain nothing.
 _LEAST = -0.3
-# After this share of the batches the bits are also projected. With projections from the start on and no price, or with
-# a constant price, a model of 12 steps that learns from the text loses .1 or .3 nats (docs/log.md, 2026-11-28).
+# After this share of the batches targets are also projected. With projections from the start on and λ = 0, or with a
+# constant λ, a model of 12 training steps that learns from the text loses .1 or .3 nats (docs/log.md, 2026-11-28).
 _HELD_FROM = 0.5
-# After these shares of the batches the real size tells what the wanted bits are, and again in the end.
+# After these shares of the batches, and at the end, the real file size sets the wanted bits.
 _WEIGHED_AT = (0.0, 0.25, 0.5, 0.75)
-# A projection ends within this share of the wanted bits, less than the smallest error that is asked of a file. It
-# tries this logarithm of a ratio of steps first, or as much as the last time. So many trials were enough (15 for 20 %
-# fewer bits of 4,096 normal targets) but where the bits of one symbol stand between, when more do not help.
+# A projection ends within this share of the wanted bits, less than the smallest error allowed of a file; its first move
+# is at least this logarithm of a ratio of steps; and it makes at most this many evaluations. 15 were enough for 20 %
+# fewer bits of 4,096 normal targets; more do not help where one symbol's bits exceed the error.
 _EXACT, _FIRST_MOVE, _MOST_TURNS = 1e-4, 1e-3, 16
-# The file is as large as wanted up to this share of the symbols' bits, half of what a search may leave. Files of
-# 3 to 15 kB jump by .3 to 2 % as their context scales are searched; the best of so many was within .32 % on 80 of them,
-# and over half a percent on 2 of 40 others (docs/log.md, 2026-11-28).
+# The file fills its budget up to this share of the symbols' bits, half of what a search may leave, or the best of this
+# many builds is taken. Files of 3 to 15 kB jump by .3 to 2 % as their context scales are searched; the best build was
+# within .32 % on 80 of them, and over half a percent on 2 of 40 others (docs/log.md, 2026-11-28).
 _LANDED, _MOST_PROBES = 2.5e-4, 16
-# A batch is computed in so many parts, whatever the number of threads.
+# A batch is computed in this many parts, whatever the number of threads, so that results do not depend on it.
 _PARTS = 4
 
 
 @dataclass(frozen=True)
 class FineTuned:
-    """Matrices with tuned targets, tuned small tensors by name, and each batch's KL divergence in nats per token."""
+    """Matrices with fine-tuned targets, small tensors by name, and each batch's KL divergence in nats per token."""
 
     matrices: list[CalibratedMatrix]
     small: dict[str, Tensor]
@@ -94,12 +95,12 @@ def finetune(
     bytes_left: Callable[[FineTuned], int] = lambda _tuning: 0,
     progress: Callable[[float], None] = lambda _share: None,
 ) -> FineTuned:
-    """Tune what `calibrated` packs to at the global step `scale` on `count` batches of windows (B, T+1) int64.
+    """Fine-tune the pack of `calibrated` at the global step `scale` on `count` batches of windows (B, T+1) int64.
 
-    `text_share` of the objective is the text's own loss, the rest the divergence from the float model. `bytes_left`
-    tells how many bytes a pack of what was tuned so far leaves of its budget, less than 0 where it is over; the one
-    returned leaves about none. `model` is the float model and stays as it is; `calibrated` must not be for a trellis.
-    Raises Diverged where the packed model's predictions are not finite.
+    `text_share` of the objective is the text's own cross-entropy, the rest the KL divergence from the float model.
+    `bytes_left` returns the bytes of the budget that a pack of the present state leaves unused, negative where it is
+    over; the returned state leaves about 0. `model` is the float model and is not changed; `calibrated` must not have a
+    trellis. Raises Diverged where the packed model's predictions are not finite.
     """
     device = model.embedding.weight.device
     found = parallel_map(
@@ -135,16 +136,16 @@ def finetune(
         schedule.step()
         packed.zero_grad()
         if not math.isfinite(divergences[-1]):
-            raise Diverged("tuning: the packed model's predictions are not finite; set pack.tune_tokens = 0")
+            raise Diverged("fine-tuning: the packed model's predictions are not finite; set pack.tune_tokens = 0")
     return _landed(tuning, rate, bytes_left)
 
 
 def _landed(tuning: Callable[[], FineTuned], rate: _Rate, bytes_left: Callable[[FineTuned], int]) -> FineTuned:
-    """The tuning, projected onto the bits at which its file is as large as its byte budget.
+    """The fine-tuned state, projected onto the number of bits at which its file fills its byte budget.
 
-    By Newton's steps, since a bit more makes the file an eighth of a byte larger, between the bits known to be too few
-    and too many. Sizes of small files jump: where these two meet at a jump, the search goes on around it, with steps
-    that get shorter, and the nearest of all is taken.
+    By Newton's method, since each bit adds an eighth of a byte to the file, within a bracket of bits known to be too
+    few and too many. Sizes of small files jump: where the bracket closes on a jump, the search continues around it with
+    decreasing steps, and the nearest state of all is taken.
     """
     rate.project(rate.wanted)
     best, least, few, many = tuning(), math.inf, 0.0, math.inf
@@ -166,7 +167,7 @@ def _landed(tuning: Callable[[], FineTuned], rate: _Rate, bytes_left: Callable[[
 def _optimizer(
     targets: list[Tensor], small: list[torch.nn.Parameter], count: int
 ) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.LambdaLR]:
-    """Adam for `count` batches, and its learning rates."""
+    """Adam for `count` batches, and its learning rate schedule."""
     optimizer = torch.optim.Adam(
         [{"params": targets, "lr": _LR}, {"params": small, "lr": _SMALL_LR}], betas=_BETAS, eps=_EPS
     )
@@ -182,7 +183,7 @@ def _watched(calibrated: list[CalibratedMatrix], progress: Callable[[float], Non
 
 
 def _descend(model: Transformer, packed: Transformer, windows: Tensor, text_share: float) -> float:
-    """KL(float ‖ packed) in nats per token on windows (B, T+1); the objective's gradient goes to `packed`."""
+    """KL(float ‖ packed) in nats per token on windows (B, T+1); adds the objective's gradient to `packed`'s .grad."""
     parameters, total, count = list(packed.parameters()), 0.0, windows[:, 1:].numel()
 
     def part(some: Tensor) -> tuple[float, tuple[Tensor, ...]]:
@@ -206,7 +207,7 @@ def _descend(model: Transformer, packed: Transformer, windows: Tensor, text_shar
 
 
 class _Rate:
-    """Holds the bits of all symbols at what is wanted, by a price within the objective and by projection.
+    """Controls the bits of all symbols: `price` is λ of the objective, `project` moves targets to a number of bits.
 
     Law: after `project(wanted)`, `bits()` is `wanted`, up to a share _EXACT or to the bits of one symbol.
     """
@@ -217,11 +218,11 @@ class _Rate:
         self.wanted = self.bits()
 
     def weighed(self, bytes_left: int) -> None:
-        """Want as many bits more as there are `bytes_left`: models of the code and tables differ from the file."""
+        """Set the wanted bits to the present ones plus `bytes_left`; ideal bits alone do not give the file's size."""
         self.wanted = self.bits() + 8 * bytes_left
 
     def control(self, *, hold: bool) -> None:
-        """Raise the price where there are too many bits, lower it where too few; then `hold` them."""
+        """Raise the price λ where there are too many bits, lower it where too few; with `hold`, also project."""
         excess = self.bits() / max(self.wanted, 1.0) - 1
         self._sum = max((_LEAST - _START) / _INTEGRAL, self._sum + excess * _EVERY)
         self.price = self._unit * max(_LEAST, _START + _PROPORTIONAL * excess + _INTEGRAL * self._sum)
@@ -229,7 +230,7 @@ class _Rate:
             self.project(self.wanted)
 
     def project(self, wanted: float) -> None:
-        """Move targets to the nearest ones, in the metric of the loss, whose symbols take the `wanted` bits."""
+        """Move targets to the nearest ones, in predicted loss, whose symbols take the `wanted` bits."""
         move = falling_root(lambda move: self.bits(move) - wanted, step=self._last, error=_EXACT * wanted)
         for each in self._matrices:
             each.project(_ratio(move))
@@ -244,14 +245,14 @@ class _Rate:
 
 
 def _ratio(move: float) -> float:
-    """exp(`move`), but for what no float holds: far below, every symbol is zero."""
+    """exp(`move`), bounded against overflow; at the bound every symbol has long been zero."""
     return math.exp(min(move, 100.0))
 
 
 def falling_root(f: Callable[[float], float], *, step: float, error: float) -> float:
-    """The x at which a falling f is 0 up to `error`, or nearest to it of those tried, where f jumps over 0.
+    """The x at which a decreasing f is 0 up to `error`; where f jumps over 0, the x tried with the least |f|.
 
-    Steps away from 0, `step` and its multiples, until f has changed its sign; then within.
+    Moves away from x = 0 by `step` and growing multiples until f changes its sign, then searches the bracket.
     """
     x, fx = 0.0, f(0.0)
     best, side = (abs(fx), x), math.copysign(1.0, fx)
@@ -261,7 +262,7 @@ def falling_root(f: Callable[[float], float], *, step: float, error: float) -> f
             break
         if math.isnan(outer):
             x = inner + side * step * 3**turn
-        else:  # between the two, and never at either: every third time in the middle, for safety
+        else:  # regula falsi inside the bracket, never at its ends; every third time bisection
             share = 0.5 if turn % 3 == 0 else f_inner / (f_inner - f_outer)
             x = inner + (outer - inner) * min(0.95, max(0.05, share))
         fx = f(x)
@@ -274,7 +275,7 @@ def falling_root(f: Callable[[float], float], *, step: float, error: float) -> f
 
 
 class _Matrix:
-    """One matrix as a function of its targets (M, N), in units of its steps."""
+    """A packed matrix as a function of its targets (M, N), in units of its steps."""
 
     def __init__(self, given: CalibratedMatrix, scale: float, rounding: Rounding, device: torch.device) -> None:
         factors, targets = rounding.factors, rounding.targets
@@ -287,34 +288,34 @@ class _Matrix:
             symbols = self.targets.round().to(torch.int32).cpu().numpy()
             scales = ContextScales(whole_scale(symbols, given.steps) if symbols.any() else 0, *given.offsets)
             self._classes = residual_classes(given.steps, scales).reshape(-1)
-            # in units of each one's step, what rounding adds included
+            # in squared steps of each symbol, rounding errors included
             variances = torch.from_numpy(scales.variances()).to(device) / self._steps.square()
             level = float((self.targets.square() / variances).cpu().numpy().mean(dtype=np.float64))
             self._variances = variances.mul_(level).add_(ROUNDING)
 
     def weights(self) -> Tensor:
-        """The decoded weights."""
+        """The decoded weights (M, N) float32."""
         if self.targets is None:
             return torch.zeros_like(self._steps) if self._offset is None else self._offset * self._steps
         rounded = self.targets.round()
         return (rounded if self._offset is None else rounded + self._offset) * self._steps
 
     def project(self, ratio: float) -> None:
-        """Move the targets to where symbols are the ones at `ratio` times the global step."""
+        """Move the targets so that the symbols become those at `ratio` times the global step (`shrinkage`)."""
         if self.targets is not None:
             self.targets.mul_(shrinkage(self._variances, ratio))
 
     def count(self, histogram: Histogram, ratio: float = 1.0) -> None:
-        """Add the symbols at `ratio` times the global step."""
+        """Add the symbols at `ratio` times the global step to `histogram`."""
         if self.targets is not None:
             symbols = self._symbols(ratio).reshape(-1)
             if fits(symbols, self._classes):
                 histogram.add(symbols, self._classes)
 
     def take_gradient(self, weights: Tensor, price: float) -> None:
-        """Pass the gradient at the decoded weights on to the targets, as if nothing were rounded.
+        """Set the targets' gradient: that of the decoded weights, straight through the rounding, plus that of λ · bits.
 
-        And add the slope of λ · bits; a Gaussian symbol u of variance v costs u² / (2 v ln 2) bits and a constant.
+        A Gaussian symbol u of variance v takes u² / (2 v ln 2) bits plus a constant.
         """
         if self.targets is not None and weights.grad is not None:
             slope = weights.grad * self._steps
@@ -326,7 +327,7 @@ class _Matrix:
         return targets.round().to(torch.int32).cpu().numpy()
 
     def result(self, given: CalibratedMatrix, scale: float) -> CalibratedMatrix:
-        """`given` with the tuned targets."""
+        """`given` with the fine-tuned targets."""
         if self.targets is None:
             return given
         targets = (self.targets * scale).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Fine-tuning of one candidate on training text, so that it fills its byte budget at its own step."""
+"""Fine-tune one candidate on training text so that it fills its byte budget at its own global step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from golf.packing.text_windows import TextWindows
 from golf.packing.time_budget import TimeBudget
 from golf.runtime.observer import Observer
 
-# Fine-tuning aims so far below the budget, as a share of it: half of what a fine-tuned pack may leave.
+# Fine-tuning aims below the budget by this share of it: half of what a fine-tuned pack may leave unused.
 AIM_BELOW = 2.5e-4
 
 
@@ -27,7 +27,7 @@ def fine_tuner(
         whole = len(inputs.data.train)
         observer.note(
             f"the {whole:,} tokens of training text are read {(inputs.tokens_trained + plan.tokens) / whole:.1f} "
-            "times, tuning counted in: it only mends what rounding broke, as with pack.tune_text = 0"
+            "times, fine-tuning included: fine-tuning only follows the float model, as with pack.tune_text = 0"
         )
 
     def fine_tuned(candidate: Candidate, byte_budget: int) -> ModelEncoder:

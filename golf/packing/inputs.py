@@ -1,4 +1,4 @@
-"""What a pack reads: a checkpoint as a model, the recipe over which flags are laid, and the text it was trained on."""
+"""Load the inputs of a pack: a checkpoint as a model, its recipe with overridden keys, and its training text."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class PackInputs:
     data: TokenSet
     device: torch.device
     training_seconds: float | None = None
-    """None where nobody knows, as for imported weights"""
+    """Seconds of the training; None where they are unknown, as for imported weights."""
     tokens_trained: int = 0
-    """tokens that the training read; 0 where nobody knows"""
+    """Tokens that the training read; 0 where they are unknown."""
 
     def with_budget(self, **values: int | None) -> PackInputs:
         """The same inputs with keys of the recipe's [budget] replaced; None leaves a key as it is."""
@@ -39,7 +39,7 @@ class PackInputs:
         return replace(self, recipe=change_recipe(self.recipe, named, sections=("budget",), source="golf pack"))
 
     def with_clock_off(self) -> PackInputs:
-        """The same inputs where no clock counts what a pack reads."""
+        """The same inputs with budget.clock = "training": reading training text during the pack is not limited."""
         budget = self.recipe.budget.model_copy(update={"clock": "training"})
         return replace(self, recipe=self.recipe.model_copy(update={"budget": budget}))
 
@@ -49,8 +49,8 @@ def load_inputs(
 ) -> PackInputs:
     """The newest sound checkpoint of `run` as a model, and the text that it was trained on.
 
-    `settings` (section.key=value) are laid over the recipe that the checkpoint carries. Raises DamagedCheckpoint,
-    RecipeError for other sections than [budget], [pack] and [verify], and UsageError where the text is another one.
+    `settings` (section.key=value) override keys of the checkpoint's recipe. Raises DamagedCheckpoint, RecipeError for
+    other sections than [budget], [pack] and [verify], and UsageError where the text differs from the training's.
     """
     checkpoint, note = load_latest(run.folder)
     if note:
@@ -59,12 +59,12 @@ def load_inputs(
     recipe = recipe_from_dict(state.recipe, source=str(run.checkpoint))
     recipe = change_recipe(recipe, settings, sections=("budget", "pack", "verify"), source="golf pack")
     if (last := _last_step(recipe, state)) > state.step:
-        observer.note(f"the training stopped at step {state.step} of {last}; packing what is there")
+        observer.note(f"the training stopped at step {state.step} of {last}; packing that checkpoint")
     data = prepare(recipe.data, recipe.tokenizer, cache=cache, progress=observer.stage, stop=observer.check)
     if data.fingerprint != state.text:
-        raise UsageError(f"{run.folder}: the text at hand is not the one this run was trained on; give it back")
+        raise UsageError(f"{run.folder}: the text found is not the one this run was trained on; restore that text")
     model = load_model(checkpoint.tensors, recipe, data.tokenizer.vocab_size, source=str(run.checkpoint))
-    # imported weights come without their training's time and tokens: their recipe only says what a training would read
+    # imported weights have no known training time and tokens: their recipe only says what a training would read
     seconds = state.elapsed or None
     tokens = state.step * recipe.train.batch_tokens if seconds else 0
     return PackInputs(recipe, model.to(device), data, device, seconds, tokens)

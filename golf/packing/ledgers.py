@@ -1,4 +1,4 @@
-"""What a pack came to, in figures: where its bytes, bits and seconds went, and what its low-rank factors are worth."""
+"""Compute a PackResult: bytes, bits and seconds of a pack by use, and the bytes that low-rank factors save."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from golf.runtime.observer import Observer
 
 @dataclass(frozen=True)
 class Written:
-    """An artifact at `path`: what it is made of, its score as re-read from disk, and the float model's."""
+    """An artifact at `path`: its Solution, its score as re-read from disk, and the float model's score."""
 
     path: Path
     solution: Solution[EncodedModel]
@@ -40,7 +40,7 @@ def pack_result(
     clock: ClockLedger,
     seconds: dict[str, float],
 ) -> PackResult:
-    """What was packed, in figures."""
+    """The PackResult of a written artifact."""
     ledger, budget = artifact_ledger(open_artifact(written.path)), inputs.recipe.budget
     kept, solution = choice.kept, written.solution
     predicted = predicted_gap(kept.encoder, solution)
@@ -76,7 +76,7 @@ def predicted_gap(encoder: ModelEncoder, solution: Solution[EncodedModel]) -> fl
 
 
 def candidate_entries(choice: Choice) -> list[CandidateEntry]:
-    """What was tried, each with its figures, and what was not, each with its reason."""
+    """Candidates that were tried with their results, and methods that were not with their reasons."""
     tried = [
         CandidateEntry(
             method=each.method.name,
@@ -91,7 +91,7 @@ def candidate_entries(choice: Choice) -> list[CandidateEntry]:
 
 
 def rate_ledger(encoder: ModelEncoder, solution: Solution[EncodedModel], gap: float) -> RateLedger:
-    """Bits per weight up to the rate-distortion limit at a loss of `gap`, and what lies above it."""
+    """Bits per weight by part, against the rate-distortion limit at a loss increase of `gap` nats per token."""
     names = {matrix.name for matrix in solution.built.matrices}
     sizes = {"residual": 0, TABLES: 0, "side": 0}
     for payload in solution.built.payloads:
@@ -113,7 +113,7 @@ def rate_ledger(encoder: ModelEncoder, solution: Solution[EncodedModel], gap: fl
 def clock_ledger(
     inputs: PackInputs, time_budget: TimeBudget, stages: dict[str, float], observer: Observer
 ) -> ClockLedger:
-    """The run's seconds by what they went to, from those of the pack's stages; a note where they are too many."""
+    """The run's seconds by use, from `stages`, the seconds of the pack; notes it where they exceed max_seconds."""
     limit, clock = inputs.recipe.train.max_seconds, inputs.recipe.budget.clock
     spent = {use: round(seconds, 3) for use, seconds in time_budget.spent.items()}
     evaluation = sum(seconds for stage, seconds in stages.items() if stage.startswith("measure"))
@@ -124,7 +124,7 @@ def clock_ledger(
     if within is False and reading:
         observer.note(
             f"training text was read for {counted:.1f} s, more than train.max_seconds = {limit:g}: this machine was "
-            "slower than it promised; pack again when it is idle"
+            "slower than its trial; pack again when it is idle"
         )
     return ClockLedger(
         training=training,
@@ -139,7 +139,7 @@ def clock_ledger(
 
 
 def factor_entries(encoder: ModelEncoder, solution: Solution[EncodedModel]) -> list[FactorsEntry]:
-    """What each matrix's factors hold and cost, and what packing it without them at the same step would cost."""
+    """Rank and energy of each matrix's factors, and the bytes that they save at the same step."""
     if not any(solution.built.ranks):
         return []
     plain = replace(encoder, matrices=[replace(p, tuned=None) for p in encoder.matrices])

@@ -1,4 +1,4 @@
-"""Losses of a pack: against the float model on held-out training text, and of the file on the claim's own text."""
+"""Measure a pack: its gap to the float model on held-out training text, and the file's loss on the claim's text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from golf.runtime.parallel import parallel_map
 
 
 def held_out_gap(model: Transformer, rebuilt: Transformer, windows: TextWindows) -> float:
-    """Loss of the rebuilt model minus the float model's, nats per token, on training text held out from fine-tuning."""
+    """Loss of the rebuilt model minus the float model's, nats per token, on held-out training text."""
 
     @torch.inference_mode()
     def difference(window: Tensor) -> float:
@@ -32,7 +32,7 @@ def held_out_gap(model: Transformer, rebuilt: Transformer, windows: TextWindows)
 
 
 def validation_score(inputs: PackInputs, model: Transformer, observer: Observer) -> Score:
-    """Loss on the validation text of the claim."""
+    """Score of `model` on the validation text of the claim."""
     data = inputs.data
     # one more token than targets, so that a power of two of them are scored
     tokens = data.val.slice(0, min(inputs.recipe.verify.tokens + 1, len(data.val)))
@@ -53,7 +53,7 @@ def scored_text(inputs: PackInputs, found: Score) -> bytes:
 
 
 def score_as_written(inputs: PackInputs, encoded: EncodedModel, out: Path, observer: Observer) -> Score:
-    """Score of a pack as re-read from disk: from a file beside `out` that is gone afterwards."""
+    """Score of a pack as re-read from disk: it is written to a temporary file next to `out`, which is then removed."""
     unmeasured = durable.temporary_beside(out)
     try:
         durable.write_bytes(unmeasured, assemble(replace(encoded.manifest, claim=None), encoded.payloads))

@@ -1,14 +1,15 @@
-"""Which ways to compress a model are worth trying at a byte budget: a pure function, and a table anyone can read.
+"""Choose which compression methods are tried at a byte budget: a pure function of the `Case`, by this table.
 
 With `most` = ½ log₂(400 · tokens of fine-tuning / weights) bits a weight:
 
-    bits a weight           the text still teaches    else                   without fine-tuning
+    bits a weight           enough fresh text         else                   without fine-tuning
     below most - 1.5        fine-tuned                fine-tuned             trellis, plain
     most - 1.5 to most      fine-tuned                fine-tuned, trellis    from 2 bits on:
     above most              fine-tuned                as without             trellis, trellis with low-rank factors
 
-A gap of g nats per token divides by four with each bit, and fine-tuning finds what it is made of from so many tokens
-a weight: it gains while 4^bits < 400 · tokens / weights. What is fine-tuned are plain integers, not a trellis's path.
+Each bit a weight divides the gap by four, and fine-tuning needs more tokens a weight the smaller the gap is: it gains
+while 4^bits < 400 · tokens / weights. Fine-tuning works on uniform quantization, not on a trellis's path. With enough
+fresh text it improves on the float model itself, at any rate.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from golf.recipe import Pack
 # checkpoints of 1.2 M weights at .11 tokens a weight, it won on 49, 47, 42 and 17 at 1.0, 1.3, 1.6 and 2.0 bits
 # (docs/log.md).
 _SIGNAL = 400.0
-# Where it gains most, a trellis never won: so many bits below the rate at which it no longer gains.
+# Fine-tuning always beat a trellis from this many bits below the rate at which it no longer gains.
 _CLEAR = 1.5
-# From so many bits on a trellis is never worse than plain rounding by more than chance (docs/log.md).
+# From this many bits a weight on a trellis is never worse than uniform quantization beyond noise (docs/log.md).
 _TRELLIS_BITS = 2.0
-# The text teaches at any rate while fine-tuning reads at least this share of what the training read, and so many tokens
-# a weight: it won .04 to .09 nats per token at shares of .2 and more, and needs minutes for larger models.
+# Fine-tuning gains at any rate where it reads at least this share of the training's tokens, and this many tokens a
+# weight: it gained .04 to .09 nats per token at shares of .2 and more, and needs minutes for larger models.
 _TEACHING_SHARE, _TEACHING_TOKENS = 0.1, 1 / 16
-# Text that is read up to four times teaches nearly as much as fresh text (arXiv:2305.16264).
+# Up to four epochs of a text are worth nearly as much as fresh text (arXiv:2305.16264).
 _MOST_READINGS = 4
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to compress: how residuals are rounded, whether with low-rank factors, and whether then fine-tuned."""
+    """One compression method: the residual's quantizer, low-rank factors or not, fine-tuning or not."""
 
     quantizer: Literal["uniform", "trellis"]
     low_rank: LowRank
@@ -46,21 +47,21 @@ class Method:
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """The method's name in tables, notes and --json."""
         factors = {"off": "", "auto": " + low rank", "only": ", low rank alone"}[self.low_rank]
         return f"{self.quantizer}{factors}{' + fine-tuning' if self.fine_tune else ''}"
 
 
 @dataclass(frozen=True)
 class Methods:
-    """The methods to try, the most promising first, and why others are left out, by name."""
+    """The methods to try, the most promising first, and the reasons against others, by name."""
 
     tried: tuple[Method, ...]
     skipped: dict[str, str]
     tokens: int
-    """of fine-tuning"""
+    """Tokens of fine-tuning."""
     text_share: float
-    """of the text's own loss in what fine-tuning minimises"""
+    """Share of the text's own cross-entropy in fine-tuning's loss."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Case:
     weights: int
     byte_budget: int
     tokens: int
-    """of fine-tuning: the recipe's, or as many as the clock allows"""
+    """Tokens of fine-tuning: the recipe's, or as many as the clock allows."""
     tokens_trained: int
     text_tokens: int
 
@@ -87,12 +88,12 @@ class Case:
 
     @property
     def bits(self) -> float:
-        """Bits a weight of the whole file."""
+        """Bits per weight of the whole file."""
         return 8 * self.byte_budget / self.weights
 
 
 def methods(section: Pack, case: Case) -> Methods:
-    """The candidates for a pack by `section`: one or two, most often."""
+    """The methods to try for `case` under the recipe's [pack], most often one or two."""
     share = text_share(section, case)
     teaches = (
         share > 0
@@ -107,9 +108,9 @@ def methods(section: Pack, case: Case) -> Methods:
     if not case.tokens:
         skipped[tuned] = "there is no text for it: pack.tune_tokens is 0, or the clock leaves no time"
     elif not teaches and case.bits >= most:
-        skipped[tuned] = f"{case.tokens:,} tokens teach {case.weights:,} weights nothing from {most:.1f} bits on"
+        skipped[tuned] = f"{case.tokens:,} tokens are too few for {case.weights:,} weights from {most:.1f} bits on"
     elif teaches or case.bits < most - _CLEAR:
-        skipped[trellis] = "fine-tuning wins here" + (", since the text still teaches" if teaches else "")
+        skipped[trellis] = "fine-tuning wins here" + (", since there is enough fresh text" if teaches else "")
     roomy = tuned in skipped and case.bits >= _TRELLIS_BITS
     if roomy and only == "off":
         skipped[plain] = f"a trellis is never worse from {_TRELLIS_BITS:g} bits on"
@@ -127,9 +128,9 @@ def methods(section: Pack, case: Case) -> Methods:
 
 
 def text_share(section: Pack, case: Case) -> float:
-    """Share of the text's own loss in what fine-tuning minimises: the recipe's, or 0 for text that was read too often.
+    """Share of the text's own cross-entropy in fine-tuning's loss: the recipe's, or 0 for text read too many times.
 
-    Such text teaches what does not hold elsewhere, and training text cannot tell.
+    Fine-tuning would overfit to such text, and held-out training text, which the training has read, cannot show it.
     """
     fresh = case.tokens_trained + case.tokens <= _MOST_READINGS * case.text_tokens
     return section.tune_text if fresh else 0.0

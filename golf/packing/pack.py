@@ -1,4 +1,4 @@
-"""The second flow: checkpoint → calibration → the best of a few candidates → artifact → ledgers."""
+"""The flow `pack`: checkpoint → calibration → the best of a few candidates → artifact → ledgers."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def pack(
     """Write the best artifact of `run`'s newest checkpoint whose size + code stays within `cap` bytes to `out`.
 
     Where budget.clock is "calibration" and the training left too little time, calibration and fine-tuning read less
-    text. `cap` and `code_bytes` default to the recipe's, over which `settings` (section.key=value) are laid; code that
-    ships the recipe is a function of it. Raises CapError, with the smallest reachable size, when the cap is out of
-    reach, and UsageError where the clock leaves no time at all; then and on every other failure a file at `out` stays
-    as it was.
+    text. `settings` (section.key=value) override keys of the recipe; `cap` and `code_bytes` default to the recipe's.
+    `code_bytes` may be a function of the recipe, for code that contains it. Raises CapError, with the smallest
+    reachable size, when the cap is out of reach, and UsageError where the clock leaves no time at all; then and on
+    every other failure a file at `out` stays as it was.
     """
     stages, observer = Stages(), observer.stopping(stop, _STOPPED)
     inputs = load_inputs(run, cache=cache, device=device, observer=observer, settings=settings)
@@ -79,7 +79,7 @@ def pack(
 
 @dataclass(frozen=True)
 class Packing:
-    """A pack that goes on: its inputs, its text, the time it may read that, and who watches."""
+    """A pack in progress: its inputs, its windows of training text, its TimeBudget and its Observer."""
 
     inputs: PackInputs
     windows: TextWindows
@@ -88,12 +88,12 @@ class Packing:
 
     @classmethod
     def of(cls, inputs: PackInputs, observer: Observer) -> Packing:
-        """Begin; raises UsageError where the training left no time."""
+        """The Packing of `inputs`; raises UsageError where the training left no time."""
         windows = TextWindows.of(inputs, observer)
         return cls(inputs, windows, time_budget_of(inputs, windows), observer)
 
     def calibrated(self) -> list[CalibratedMatrix]:
-        """Every matrix scaled by its steps, from as many tokens as the recipe says and the clock allows."""
+        """Every matrix scaled by its steps, calibrated on the recipe's tokens or on as many as the clock allows."""
         section = self.inputs.recipe.pack
         tokens = calibration_tokens(self.inputs, self.windows, self.time_budget)
         self._note_cut("calibration_tokens", section.calibration_tokens, tokens)
@@ -108,7 +108,7 @@ class Packing:
         )
 
     def encoder(self, matrices: list[CalibratedMatrix], float_score: Score) -> ModelEncoder:
-        """The encoder of calibrated matrices, with the float model's score in the claim's place."""
+        """The encoder of calibrated matrices, with the float model's score as the placeholder of the claim."""
         recipe = self.inputs.recipe
         return ModelEncoder(
             recipe=recipe,
@@ -137,14 +137,14 @@ class Packing:
         return search.best(encoder, plan)
 
     def gap(self, encoder: ModelEncoder, encoded: EncodedModel) -> float:
-        """Loss over the float model's, nats per token, on training text held out from fine-tuning."""
+        """Loss of the packed model minus the float model's, nats per token, on held-out training text."""
         with self.time_budget.using("looks"):
             return held_out_gap(self.inputs.model, encoder.decoded(encoded), self.windows)
 
     def _note_cut(self, key: str, wanted: int, tokens: int) -> None:
-        """Say so where the clock allows fewer tokens than the recipe wants."""
+        """Note it to the observer where the clock allows fewer tokens than the recipe wants."""
         if tokens < wanted:
             self.observer.note(
                 f"pack.{key} = {wanted:,} is cut to {tokens:,}: the training left {self.time_budget.left:.1f} s of "
-                f"train.max_seconds = {self.inputs.recipe.train.max_seconds:g} for what still reads its text"
+                f"train.max_seconds = {self.inputs.recipe.train.max_seconds:g} for reading training text"
             )

@@ -1,4 +1,4 @@
-"""The chosen pack as a file: measured as re-read from disk, and written with that as its claim, within its cap."""
+"""Write the chosen pack as an artifact: measure it as re-read from disk, and store that score as its claim."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from golf.packing.search import solve_near
 from golf.runtime import durable
 from golf.runtime.observer import Observer
 
-# The claim is measured after the size is solved. Its digits may compress some bytes worse than the placeholder's: try
-# with hardly any bytes for that, and again with more.
+# Bytes left free for the claim, tried in turn: it is measured after the size is solved, and its digits may compress
+# worse than the placeholder's by some bytes.
 CLAIM_SLACKS = (8, 24, 64)
 
 
@@ -30,9 +30,10 @@ def publish(
     out: Path,
     observer: Observer,
 ) -> tuple[Solution[EncodedModel], Score]:
-    """Measure the pack as written, and write it to `out` with that as its claim; again where that is over the cap.
+    """Measure the pack as re-read from disk, and write it to `out` with that score as its claim.
 
-    Returns what was written, and its score. Raises CapError where the claim never fits; `out` then stays as it was.
+    Where the file is over the cap, solve for fewer bytes and repeat. Returns what was written, and its score. Raises
+    CapError where the claim never fits; `out` then stays as it was.
     """
     budget = encoder.budget
     for slack in (*CLAIM_SLACKS[1:], None):
@@ -48,7 +49,7 @@ def publish(
 
 
 def claim_of(inputs: PackInputs, found: Score, float_score: Score) -> Claim:
-    """What an artifact states of itself: its score on the claim's text, to six decimals (.002 of the tolerance)."""
+    """The claim of an artifact: its score on the claim's text, to six decimals (.002 of the tolerance)."""
     return Claim(
         val_loss=round(found.loss, 6),
         bpb=round(found.bpb, 6),

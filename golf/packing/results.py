@@ -1,4 +1,4 @@
-"""What a pack returns: plain values that reports turn into tables and JSON."""
+"""PackResult and Curve: what a pack returns, as plain values that reports turn into tables and JSON."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from golf.artifact.ledger import Ledger
 
 @dataclass(frozen=True)
 class FactorsEntry:
-    """The low-rank part of one matrix; `energy` is the share of the weighted squared norm that it holds.
+    """The low-rank factors of one matrix; `energy` is their share of the weighted matrix's squared Frobenius norm.
 
-    `saved` are the bytes that packing the matrix without it would take more at the same step (negative: fewer, at a
-    higher loss).
+    `saved` is the number of bytes by which the matrix would be larger without factors at the same step (negative:
+    smaller, at a higher loss).
     """
 
     name: str
@@ -25,15 +25,14 @@ class FactorsEntry:
 
 @dataclass(frozen=True)
 class RateLedger:
-    """Bits per weight of the matrices: `ideal`, `coder` and `side` add up to them, `limit` and `shaping` to `ideal`.
+    """Bits per weight of the matrices: `ideal` + `coder` + `side`, with `ideal` = `limit` + `shaping`.
 
-    `ideal` is what ideal codes of the symbols need, `coder` what the real ones and their tables need above it, `side`
-    are step codes, context scales and factors. `limit` is the rate-distortion limit of Gaussian weights whose rows have
-    variances of their own, at the loss that the symbols are predicted to cost; of fine-tuned ones, whose prediction
-    knows nothing of what tuning gained, at what they were measured to cost on training text. `shaping` is .2546 for
-    scalar quantization at high rates, less where columns differ too, and below 0 where fine-tuning finds what the
-    quadratic model does not know. Both are None where fine-tuning made the model better than the float one: no limit is
-    known for that.
+    `ideal` is the conditional entropy of the symbols, `coder` the bits of the real entropy coder and its tables above
+    it, `side` the bits of step codes, context scales and factors. `limit` is the rate-distortion limit of Gaussian
+    weights whose rows differ in variance, at the predicted gap of the symbols; after fine-tuning, which the prediction
+    does not cover, at the gap measured on held-out training text. `shaping` is .2546 for scalar quantization at high
+    rates, less where columns differ too, and can be below 0 after fine-tuning, which is not bound by the quadratic
+    model. Both are None where the gap is ≤ 0, for which no limit is known.
     """
 
     ideal: float
@@ -45,36 +44,36 @@ class RateLedger:
 
 @dataclass(frozen=True)
 class ClockLedger:
-    """Where the seconds of a run went. Training text is read in the first four, and nowhere else.
+    """Seconds of a run by use. Training text is read during the first four, and at no other time.
 
-    `clock` is the recipe's budget.clock: what of it counts against `max_seconds`.
+    `clock` is the recipe's budget.clock: it decides which seconds count against `max_seconds`.
     """
 
     training: float | None
-    """None for imported weights"""
+    """None for imported weights."""
     calibration: float
     tuning: float
     looks: float
     packing: float
-    """all else but measuring: reading, decomposing, solving, writing"""
+    """All other seconds of the pack: reading, decomposing, solving, writing."""
     evaluation: float
-    """measuring the float and the packed model on the validation text"""
+    """Measuring the float and the packed model on validation text."""
     clock: Literal["training", "calibration"]
     counted: float | None
     max_seconds: float | None
     within: bool | None
-    """None where there is no limit, or the training's time is not known"""
+    """Whether `counted` ≤ `max_seconds`; None where there is no limit, or the training's time is not known."""
 
 
 @dataclass(frozen=True)
 class CandidateEntry:
-    """One method of compressing: what its pack came to, or the reason why it was not tried."""
+    """One compression method: the results of its pack, or the reason why it was not tried."""
 
     method: str
     kept: bool = False
     size: int | None = None
     training_gap: float | None = None
-    """nats per token over the float model, on training text held out from fine-tuning"""
+    """Loss minus the float model's, nats per token, on held-out training text."""
     seconds: float | None = None
     reason: str | None = None
 
@@ -88,7 +87,7 @@ class PackResult:
     code_bytes: int
     size: int
     binding: bool
-    """whether the cap decided; else the wanted quality was reached below it"""
+    """True where the byte budget decided the step, False where `target_gap` was reached in fewer bytes."""
     bits_per_weight: float
     float_loss: float
     float_bpb: float
@@ -96,11 +95,11 @@ class PackResult:
     bpb: float
     predicted_gap: float
     training_gap: float
-    """loss of the packed model minus the float model's on held-out training text, nats per token"""
+    """Loss of the packed model minus the float model's on held-out training text, nats per token."""
     rounded_training_gap: float | None
-    """the same by the best rounding that was tried at this cap; None where nothing was tuned"""
+    """The least such gap without fine-tuning at this cap; None where nothing was fine-tuned."""
     candidates: list[CandidateEntry]
-    """every method: its figures where it was tried, else the reason"""
+    """Every method: its results where it was tried, else the reason."""
     factors: list[FactorsEntry]
     rate: RateLedger
     probes: int
@@ -110,13 +109,13 @@ class PackResult:
 
     @property
     def tuned(self) -> bool:
-        """Whether symbols were tuned and are better for it."""
+        """Whether fine-tuning was tried and gave a smaller gap than the best rounding."""
         return self.rounded_training_gap is not None and self.training_gap < self.rounded_training_gap
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A pack at one size; bits a weight count the matrices alone, losses are measured as re-read from disk."""
+    """A pack at one size; `bits_per_weight` counts the matrices alone, losses are measured as re-read from disk."""
 
     size: int
     bits_per_weight: float
@@ -128,7 +127,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Curve:
-    """What a checkpoint is worth at every size; `smallest` is the file in which every weight is zero."""
+    """Losses of one checkpoint packed at many sizes; `smallest` is the size with all weights zero, in bytes."""
 
     run: Path
     weights: int

@@ -11,15 +11,15 @@ from golf.errors import CapError
 from golf.packing.encoder import EncodedModel, ModelEncoder
 from golf.packing.methods import Method, Methods
 
-# Halvings of the step beyond the one whose predicted gap is small enough, until the measured gap is so too.
+# Most halvings of the finest step, where the predicted gap is below the target and the measured gap is not yet.
 _MOST_REFINEMENTS = 8
-# A fine-tuned pack that leaves no more than this share of its budget stays as it was tuned.
+# A fine-tuned pack that leaves at most this share of its budget unused keeps the step that it was fine-tuned at.
 _LEFT_OVER = 5e-4
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One method's pack. `gap` is in nats per token, on training text held out from fine-tuning."""
+    """One method's pack. `gap` is in nats per token, on held-out training text."""
 
     method: Method
     encoder: ModelEncoder
@@ -28,7 +28,10 @@ class Candidate:
     seconds: float
 
     def worth(self, target_gap: float) -> tuple[float, int]:
-        """What the least is best of: the gap, which counts as none within the target of a roomy budget; then bytes."""
+        """Sort key, least first: the gap, then bytes.
+
+        A gap counts as 0 where `target_gap`, not the byte budget, decided the step and the gap is within it.
+        """
         within = not self.solution.binding and 0 <= self.gap <= target_gap
         return (0.0 if within else self.gap), self.solution.size
 
@@ -43,7 +46,7 @@ class Choice:
 
     @property
     def rounded_gap(self) -> float | None:
-        """The least gap without fine-tuning, where something was fine-tuned; None else."""
+        """The least gap without fine-tuning; None where nothing was fine-tuned."""
         if not any(each.method.fine_tune for each in self.tried):
             return None
         return min(each.gap for each in self.tried if not each.method.fine_tune)
@@ -51,11 +54,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Search:
-    """How a search measures and fine-tunes.
+    """Fill a byte budget with each method, and measure.
 
-    `gap` is the loss of what an encoder made minus the float model's; `fine_tune` gives the encoder whose targets were
-    tuned at a candidate's step to fill a byte budget. `refine` allows finer steps where a roomy budget's measured gap
-    is larger than predicted.
+    `gap` measures the loss of an encoded model minus the float model's; `fine_tune` returns the encoder whose targets
+    were fine-tuned at a candidate's step to fill a byte budget. `refine` allows finer steps where the byte budget does
+    not bind and the measured gap is larger than predicted.
     """
 
     byte_budget: int
@@ -75,13 +78,13 @@ class Search:
         return Choice(min(tried, key=lambda each: each.worth(self.target_gap)), tried, plan.skipped)
 
     def rounded(self, encoder: ModelEncoder, method: Method) -> Candidate:
-        """The pack by rounding alone: it fills the budget, or has the wanted quality within it."""
+        """The pack by rounding alone: it fills the budget, or reaches `target_gap` in fewer bytes."""
         began, least = time.monotonic(), encoder.least_scale()
         finest = max(finest_scale(encoder.weights, self.target_gap), least)
         found = solve_to_budget(encoder, self.byte_budget, finest=finest)
         gap = self.gap(encoder, found.built)
         for _ in range(_MOST_REFINEMENTS if self.refine else 0):
-            # The prediction knows curvature only. A model that is still far from its optimum also has slopes.
+            # The prediction has second-order terms only. Far from its optimum a model also has first-order ones.
             if found.binding or finest == least or gap <= self.target_gap:
                 break
             finest = max(finest / 2, least)
@@ -91,7 +94,7 @@ class Search:
         return Candidate(plain, encoder, found, gap, time.monotonic() - began)
 
     def fine_tuned(self, rounded: Candidate) -> Candidate:
-        """`rounded` with its targets fine-tuned; where the wanted quality decided, it has decided the size."""
+        """`rounded` with its targets fine-tuned, at the byte budget, or at its own size where `target_gap` decided."""
         began, binding = time.monotonic(), rounded.solution.binding
         byte_budget = self.byte_budget if binding else rounded.solution.size
         encoder = self.fine_tune(rounded, byte_budget)
@@ -102,9 +105,10 @@ class Search:
 
 
 def solve_to_budget(encoder: ModelEncoder, byte_budget: int, *, finest: float) -> Solution[EncodedModel]:
-    """The finest pack of `encoder` from the step `finest` on that fits; CapError with the smallest reachable size.
+    """The finest pack of `encoder` that fits, at a step ≥ `finest`; raises CapError with the smallest reachable size.
 
-    Low-rank factors whose ranks change with the step make sizes jump over the budget: then the ranks are held.
+    Where ranks of low-rank factors change with the step, sizes jump over the budget: then it is solved again with fixed
+    ranks.
     """
     found = _solve(encoder, byte_budget, finest=finest)
     if found.binding and not is_full(found.size, byte_budget) and any(found.built.ranks):
@@ -114,9 +118,9 @@ def solve_to_budget(encoder: ModelEncoder, byte_budget: int, *, finest: float) -
 
 
 def solve_near(encoder: ModelEncoder, byte_budget: int, scale: float) -> Solution[EncodedModel]:
-    """Solve again from a known step on; CapError where that budget is out of reach.
+    """Solve again, starting at a known step; raises CapError where the budget is out of reach.
 
-    A fine-tuned pack that fits and leaves little over stays as it is: at other steps its targets round otherwise.
+    A fine-tuned pack that fits and leaves few bytes unused stays as it is: another step would change its symbols.
     """
     if not encoder.fine_tuned:
         return _solve(encoder, byte_budget, finest=scale / 4, start=scale)
@@ -125,7 +129,7 @@ def solve_near(encoder: ModelEncoder, byte_budget: int, scale: float) -> Solutio
     if 0 <= left <= _LEFT_OVER * byte_budget or is_full(size, byte_budget):
         return as_tuned
     found = _solve(encoder, byte_budget, finest=scale / 4, start=scale)
-    # sizes of small files jump, and a search may end below where it began
+    # sizes of small files jump, and a search may end with fewer bytes than it began with
     return as_tuned if found.size <= size <= byte_budget else found
 
 
@@ -157,7 +161,7 @@ def _likely(encoder: ModelEncoder, byte_budget: int, finest: float) -> float:
 
 
 def _out_of_reach(encoder: ModelEncoder, byte_budget: int, smallest: int) -> str:
-    """The smallest reachable size, and what dominates it."""
+    """The message of a CapError: the smallest reachable size, and its largest part."""
     cap = encoder.budget.cap
     needed = smallest + cap - byte_budget  # the code, and bytes for the claim's digits
     _, encoded = encoder.build(ENDLESS)

@@ -1,4 +1,4 @@
-"""Windows of TRAINING text for a pack: calibration, fine-tuning, and text held out from fine-tuning to measure on."""
+"""Batches of TRAINING text for a pack: for calibration, for fine-tuning, and held out from it for measurements."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from golf.runtime.observer import Observer
 
 # Tokens of one backward pass of the calibration.
 CALIBRATION_BATCH = 4096
-# Tokens on which candidates are measured: their gaps differ by chance by .001 nats per token (docs/log.md).
+# Tokens on which candidates are measured: the noise of their gaps is .001 nats per token (docs/log.md).
 HELD_OUT_TOKENS, HELD_OUT_BATCH = 16_384, 2048
-# No more than this share of a small text is held out.
+# Most of a small text that is held out, as a share of its windows.
 _MOST_HELD_OUT = 0.25
-# Added to the recipe's seed: orders of windows other than the training's, and than each other.
+# Added to the recipe's seed, so that the order of windows differs from the training's and between both uses.
 _CALIBRATION, _FINE_TUNING = 1, 2
 
 
 @dataclass(frozen=True)
 class TextWindows:
-    """Batches of windows (B, T+1) int64 on `device`; which ones follows from the seed alone.
+    """Batches of windows (B, T+1) int64 on `device`, a pure function of the seed.
 
-    `vocab_size` bounds the random tokens that stand for text where only time is measured.
+    `vocab_size` bounds the random tokens that replace text where only time is measured.
     """
 
     stream: TokenStream
@@ -47,7 +47,7 @@ class TextWindows:
         return cls(inputs.data.train, length, recipe.seed, vocab_size, inputs.device, observer)
 
     def calibration(self, tokens: int) -> Iterator[Tensor]:
-        """About `tokens` tokens, at least one batch."""
+        """Batches (B, T+1) of about `tokens` tokens in all, at least one batch."""
         size = self.batch_size(tokens, batch_tokens=CALIBRATION_BATCH)
         batches = self._batches(size, seed=self.seed + _CALIBRATION)
         count = self.count(tokens, batch_tokens=CALIBRATION_BATCH)
@@ -57,14 +57,14 @@ class TextWindows:
             yield torch.from_numpy(batches.batch(index)).to(self.device)
 
     def held_out(self) -> Iterator[Tensor]:
-        """Text that fine-tuning never reads: what candidates are measured on."""
+        """Batches (B, T+1) of held-out training text, which fine-tuning never reads; candidates are measured on it."""
         rows = max(1, HELD_OUT_BATCH // self.sequence_length)
         for start in range(0, len(self._held_out), rows):
             self.observer.check()
             yield torch.from_numpy(self._order.windows(self._held_out[start : start + rows])).to(self.device)
 
     def fine_tuning(self, tokens: int, *, batch_tokens: int) -> Iterator[Tensor]:
-        """About `tokens` tokens, at least one batch; every epoch leaves out windows that overlap held-out ones."""
+        """Batches of about `tokens` tokens in all, at least one; no window overlaps a held-out one in any epoch."""
         rows = self.batch_size(tokens, batch_tokens=batch_tokens) // self.sequence_length
         starts = self._free_starts()
         for _ in range(self.count(tokens, batch_tokens=batch_tokens)):
@@ -73,7 +73,7 @@ class TextWindows:
             yield torch.from_numpy(self._order.windows(batch)).to(self.device)
 
     def random(self, count: int, *, batch_tokens: int) -> Iterator[Tensor]:
-        """`count` batches of random tokens, which take as long as text."""
+        """`count` batches of random tokens, for timing: they take as long as text."""
         generator = torch.Generator().manual_seed(self.seed)
         rows = self.batch_size(batch_tokens, batch_tokens=batch_tokens) // self.sequence_length
         for _ in range(count):
@@ -82,12 +82,12 @@ class TextWindows:
             yield windows.to(self.device)
 
     def batch_size(self, tokens: int, *, batch_tokens: int) -> int:
-        """Tokens of one batch: whole windows."""
+        """Tokens of one batch, a multiple of the sequence length."""
         T = self.sequence_length
         return max(1, min(batch_tokens, tokens) // T) * T
 
     def count(self, tokens: int, *, batch_tokens: int) -> int:
-        """Number of batches."""
+        """Number of batches of about `tokens` tokens in all, at least one."""
         return max(1, tokens // self.batch_size(tokens, batch_tokens=batch_tokens))
 
     def _batches(self, batch_tokens: int, *, seed: int) -> Batches:
@@ -96,18 +96,18 @@ class TextWindows:
 
     @cached_property
     def _order(self) -> Batches:
-        """One window a step, in the order of held-out text and fine-tuning."""
+        """Batches of one window a step, in the order that held-out text and then fine-tuning take."""
         return self._batches(self.sequence_length, seed=self.seed + _FINE_TUNING)
 
     @cached_property
     def _held_out(self) -> NDArray[np.int64]:
-        """First tokens of the held-out windows: the first ones of the order."""
+        """Positions of the first tokens of the held-out windows, which are the first of `_order`."""
         most = max(1, int(_MOST_HELD_OUT * self._order.windows_per_epoch))
         count = min(max(1, HELD_OUT_TOKENS // self.sequence_length), most)
         return np.array([int(self._order.starts(step)[0]) for step in range(count)])
 
     def _free_starts(self) -> Iterator[int]:
-        """First tokens of windows that share no token with a held-out one; of all where the text has but a few."""
+        """Yield first positions of windows that share no token with a held-out one; of all windows in a tiny text."""
         held, step = np.sort(self._held_out), len(self._held_out)
         whole = self._order.windows_per_epoch * _MOST_HELD_OUT < 1
         while True:

@@ -1,4 +1,4 @@
-"""Seconds for which training text may still be read once a training is over: how many, and what they go to."""
+"""TimeBudget: limit and count the seconds that a pack spends on training text after the training."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-# What reading training text is for, once the weights are trained; the names stand in logs and in --json.
+# Uses of training text after the training: calibration, fine-tuning, measurements on held-out training text. The names
+# are keys of logs and of --json.
 USES = ("calibration", "tuning", "looks")
 
 T = TypeVar("T")
 
 
 class TimeBudget:
-    """Counts the seconds of every use of training text against those that are allowed; endless by default.
+    """Counts the seconds of every use of training text against a limit; without a limit by default.
 
-    `spent` holds seconds by use, `expected` those that one more batch, or measurement, of a use should take.
+    `spent` holds seconds by use, `expected` the estimated seconds of one more batch or measurement by use.
     """
 
     def __init__(self, seconds: float = math.inf) -> None:
-        """Allow `seconds`, which may be none or less."""
+        """Allow `seconds`, which may be 0 or negative."""
         self._seconds = seconds
         self._since: float | None = None
         self.spent = dict.fromkeys(USES, 0.0)
@@ -29,18 +30,18 @@ class TimeBudget:
 
     @property
     def limited(self) -> bool:
-        """Whether there is a limit at all."""
+        """Whether there is a limit."""
         return math.isfinite(self._seconds)
 
     @property
     def left(self) -> float:
-        """Seconds that are left, those of the use that goes on taken off; negative where the limit was overrun."""
+        """Seconds left after all uses, the one in progress included; negative where the limit was overrun."""
         running = 0.0 if self._since is None else time.monotonic() - self._since
         return self._seconds - sum(self.spent.values()) - running
 
     @contextmanager
     def using(self, use: str) -> Iterator[None]:
-        """Count the body's seconds as `use`; bodies do not nest."""
+        """Count the seconds of the `with` block as `use`; blocks do not nest."""
         self._since = time.monotonic()
         try:
             yield
@@ -50,7 +51,7 @@ class TimeBudget:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Count none of the body's seconds: it reads no training text, though the use around it does."""
+        """Do not count the seconds of the `with` block, which reads no training text, inside a block of `using`."""
         began = time.monotonic()
         try:
             yield
@@ -59,7 +60,7 @@ class TimeBudget:
                 self._since += time.monotonic() - began
 
     def in_time(self, batches: Iterator[T], use: str) -> Iterator[T]:
-        """`batches` until another one of them and a measurement would not end in time."""
+        """Yield `batches` while there is time for one more of them and a measurement; always at least one."""
         for batch in batches:
             yield batch
             if self.left < self.expected[use] + self.expected["looks"]:
@@ -67,7 +68,7 @@ class TimeBudget:
 
 
 def affordable(wanted: int, *, each: float, left: float) -> int:
-    """How many of `wanted` batches of `each` seconds end within the seconds `left`."""
+    """Number of batches, at most `wanted`, of `each` seconds that end within `left` seconds."""
     if left <= 0:
         return 0
     return wanted if each * wanted <= left else int(left / each)

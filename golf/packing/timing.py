@@ -1,4 +1,4 @@
-"""How long a pack reads training text on this machine, and what a clock therefore allows: fewer tokens, fewer methods.
+"""Time a pack's calibration, fine-tuning and measurements on this machine, and cut tokens and methods to its clock.
 
 Speeds are timed on random tokens through the pack's own code: that reads no training text and so costs no budget.
 """
@@ -28,16 +28,16 @@ from golf.recipe import Pack, Recipe
 from golf.runtime.observer import Observer
 from golf.runtime.parallel import parallel_map
 
-# Timed once, a calibration on a busy machine took up to 1.2 times as long the next time (two cores, quickstart).
+# Factor on timed seconds: on a busy machine a calibration took up to 1.2 times as long as timed (two cores).
 MARGIN = 1.25
-# Batches of a trial: the first warms up, and each one's time ends where the next is asked for.
+# Batches of a trial: the first warms up, and a batch's time ends when the next is requested.
 _TRIAL = 3
-# A trial of fine-tuning takes a step at which caps bind: a gap of .05 nats per token. Its time hardly depends on it.
+# Predicted gap of a fine-tuning trial's step, nats per token, as where caps bind; the time hardly depends on it.
 _TRIAL_GAP = 0.05
 
 
 def time_budget_of(inputs: PackInputs, windows: TextWindows) -> TimeBudget:
-    """What the training left of train.max_seconds, where budget.clock bounds training text's use by it; else endless.
+    """The seconds of train.max_seconds that the training left, where budget.clock = "calibration"; else no limit.
 
     Raises UsageError where nothing is left.
     """
@@ -75,9 +75,9 @@ def affordable_methods(
     time_budget: TimeBudget,
     matrices: list[CalibratedMatrix],
 ) -> Methods:
-    """The methods for `case`, on as many tokens of fine-tuning as the clock allows, and no more than it allows.
+    """The methods for `case` that the clock allows, with as many tokens of fine-tuning as it allows.
 
-    One estimate is made for each: its measurements, and its batches of fine-tuning.
+    Estimates the seconds of measurements and of batches of fine-tuning.
     """
     plan = methods(section, case)
     if not time_budget.limited:
@@ -93,7 +93,7 @@ def affordable_methods(
 
 
 def measurements(tried: tuple[Method, ...]) -> int:
-    """How often methods are measured on held-out text: what is fine-tuned, before and after."""
+    """Number of measurements on held-out training text: one per method, two with fine-tuning (before and after)."""
     return sum(1 + each.fine_tune for each in tried)
 
 
@@ -107,27 +107,27 @@ def _shortened(plan: Methods, *, most: int) -> Methods:
 
 
 def reserve(recipe: Recipe, model: Transformer, data: TokenSet, device: torch.device, observer: Observer) -> float:
-    """Seconds of train.max_seconds that a training leaves to its pack, whose speed is that of any weights.
+    """Seconds of train.max_seconds that a training leaves to its pack, timed on untrained weights.
 
-    Raises UsageError where that is all of them.
+    Raises UsageError where the pack would take all of them.
     """
     inputs = PackInputs(recipe, model, data, device)
     windows = TextWindows.of(inputs, observer)
     section, seconds = recipe.pack, recipe.train.max_seconds or 0.0
     byte_budget = recipe.budget.cap - recipe.budget.code_bytes
-    plan = methods(section, Case.of(inputs, byte_budget))  # the clock, not the recipe, says what will be trained on
+    plan = methods(section, Case.of(inputs, byte_budget))  # the tokens of the training depend on the clock
     needed = measurement_seconds(model, windows) * measurements(plan.tried)
     calibrations = windows.count(section.calibration_tokens, batch_tokens=CALIBRATION_BATCH)
     needed += calibrations * calibration_seconds(model, section, windows)
     if any(each.fine_tune for each in plan.tried):
-        # decomposing takes long, and the speed of fine-tuning hardly depends on low-rank factors
+        # the SVD takes long, and the speed of fine-tuning hardly depends on low-rank factors
         found = fisher(model, section, windows.random(1, batch_tokens=CALIBRATION_BATCH), seed=recipe.seed)
         matrices = scaled_matrices(model, found, observer, factors=False)
         batches = windows.count(section.tune_tokens, batch_tokens=section.tune_batch_tokens)
         needed += batches * fine_tuning_seconds(model, section, windows, matrices)
     if MARGIN * needed >= seconds:
         raise UsageError(
-            f"calibration and tuning take about {MARGIN * needed:.1f} s here, and train.max_seconds = {seconds:g} "
+            f"calibration and fine-tuning take about {MARGIN * needed:.1f} s here, and train.max_seconds = {seconds:g} "
             "bounds them together with the training; lower pack.tune_tokens and pack.calibration_tokens, or raise "
             "train.max_seconds"
         )
@@ -135,7 +135,7 @@ def reserve(recipe: Recipe, model: Transformer, data: TokenSet, device: torch.de
 
 
 def calibration_seconds(model: Transformer, section: Pack, windows: TextWindows) -> float:
-    """Seconds of one batch of the calibration, among as many as run at a time."""
+    """Seconds of one batch of the calibration, with as many batches in parallel as the calibration has."""
     count = windows.count(section.calibration_tokens, batch_tokens=CALIBRATION_BATCH)
     count = min(count, _at_once(windows.device))
     tokens = min(CALIBRATION_BATCH, section.calibration_tokens)
@@ -144,7 +144,7 @@ def calibration_seconds(model: Transformer, section: Pack, windows: TextWindows)
 
 
 def measurement_seconds(model: Transformer, windows: TextWindows) -> float:
-    """Seconds of one measurement on held-out text: the loss of two models of one shape."""
+    """Seconds of one measurement on held-out training text: the losses of two models of one shape."""
     whole = windows.count(HELD_OUT_TOKENS, batch_tokens=HELD_OUT_BATCH)
     count = min(whole, _at_once(windows.device))
 
@@ -176,7 +176,7 @@ def fine_tuning_seconds(
 
 
 def _warm_seconds(work: Callable[[], object]) -> float:
-    """Seconds of the second of two turns."""
+    """Seconds of the second of two calls of `work`."""
     work()
     began = time.monotonic()
     work()
@@ -184,7 +184,7 @@ def _warm_seconds(work: Callable[[], object]) -> float:
 
 
 def _at_once(device: torch.device) -> int:
-    """Batches that run at a time, no more than a calibration's."""
+    """Number of batches in parallel, at most that of a calibration."""
     return min(torch.get_num_threads(), 4) if device.type == "cpu" else 1
 
 
@@ -200,6 +200,6 @@ def _nothing_left(inputs: PackInputs, what: str) -> str:
     took = "" if seconds is None else f" took {seconds:.1f} s and"
     return (
         f"the training{took} left {what} of train.max_seconds = {inputs.recipe.train.max_seconds:g} for its "
-        'calibration, which budget.clock = "calibration" counts in; pack outside that clock with '
+        'calibration, which budget.clock = "calibration" counts; pack outside that clock with '
         "--set budget.clock=training"
     )

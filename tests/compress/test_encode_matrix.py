@@ -113,7 +113,7 @@ def test_spreads_come_back_where_anything_is_coded_under_them():
     assert np.array_equal(read.columns, odd.columns)
     assert not there_and_back(coded, "zstd").context_scales.rows.any()
     wild = replace(odd, rows=np.full(30, -128, dtype=np.int8))
-    with pytest.raises(DamagedFile, match="section w/scales: a spread is out of range"):
+    with pytest.raises(DamagedFile, match="section w/scales: a context scale is out of range"):
         there_and_back(replace(coded, context_scales=wild))
 
 
@@ -124,7 +124,7 @@ def test_a_spread_that_is_no_signed_byte_is_refused_whatever_coded_it(code):
     forged = np.concatenate((coded.steps.rows, coded.steps.columns, np.zeros(16))).astype(np.int32)
     forged[-1] = code
     sections["scales"] = entropy.encode(forged, coder="zstd")
-    with pytest.raises(DamagedFile, match="section w/scales: a spread is out of range"):
+    with pytest.raises(DamagedFile, match="section w/scales: a context scale is out of range"):
         unpack_matrix(
             "w", (9, 7), 0, step=1.0, factor_step=1.0, whole_scale=0, states=0, sections=sections, tables=tables
         )

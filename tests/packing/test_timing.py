@@ -214,7 +214,7 @@ def test_a_pack_that_leaves_no_training_is_refused_before_anything_is_lost(works
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     given = (*CLOCK, "--set", "train.max_seconds=0.01", "--out", out, "--force")
     done = golf("train", *given, cwd=workspace, check=2)
-    assert "calibration and tuning take about" in done.stderr
+    assert "calibration and fine-tuning take about" in done.stderr
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 

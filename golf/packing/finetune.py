@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,6 +42,7 @@ from golf.compress.quantize import Symbols
 from golf.compress.rate_search import bit_price
 from golf.errors import Diverged
 from golf.model import Transformer
+from golf.packing.rate_control import EVERY, RateControl
 from golf.runtime.parallel import parallel_map
 
 # Learning rates, of targets in units of steps and of small tensors, from sweeps on .6 M and 3 M parameters
@@ -52,20 +53,11 @@ _BETAS = (0.9, 0.95)
 _EPS = 1e-12
 # Batches over which the learning rate rises; after them it falls linearly to 0.
 _WARMUP = 5
-# PI controller of λ, in units of `bit_price`: initial value, gains on the relative excess of bits and on its sum
-# over batches, and batches between updates. Packs of .6 M and 3 M parameters settled at .05 to .6.
-_START, _PROPORTIONAL, _INTEGRAL, _EVERY = 0.5, 150.0, 3.0, 4
-# Lower bound of λ. Below 0, where fine-tuning itself reduces the bits, it stays near 0: more bits gain nothing.
-_LEAST = -0.3
 # After this share of the batches targets are also projected. With projections from the start on and λ = 0, or with a
 # constant λ, a model of 12 training steps that learns from the text loses .1 or .3 nats (docs/log.md, 2026-11-28).
 _HELD_FROM = 0.5
 # After these shares of the batches, and at the end, the real file size sets the wanted bits.
 _WEIGHED_AT = (0.0, 0.25, 0.5, 0.75)
-# A projection ends within this share of the wanted bits, less than the smallest error allowed of a file; its first move
-# is at least this logarithm of a ratio of steps; and it makes at most this many evaluations. 15 were enough for 20 %
-# fewer bits of 4,096 normal targets; more do not help where one symbol's bits exceed the error.
-_EXACT, _FIRST_MOVE, _MOST_TURNS = 1e-4, 1e-3, 16
 # The file fills its budget up to this share of the symbols' bits, half of what a search may leave, or the best of this
 # many builds is taken. Files of 3 to 15 kB jump by .3 to 2 % as their context scales are searched; the best build was
 # within .32 % on 80 of them, and over half a percent on 2 of 40 others (docs/log.md, 2026-11-28).
@@ -113,7 +105,7 @@ def finetune(
     optimizer, schedule = _optimizer(
         [t for t in (m.targets for m in matrices) if t is not None], list(small.values()), count
     )
-    rate = _Rate(matrices, bit_price(scale))
+    rate = RateControl(matrices, bit_price(scale))
     divergences: list[float] = []
     weighed_at = {round(share * count) for share in _WEIGHED_AT}
 
@@ -125,7 +117,7 @@ def finetune(
         progress(index / count)
         if index in weighed_at:
             rate.weighed(bytes_left(tuning()))
-        if index % _EVERY == 0:
+        if index % EVERY == 0:
             rate.control(hold=index > _HELD_FROM * count)
         for each in matrices:
             parameters[each.name].data.copy_(each.weights())
@@ -140,7 +132,7 @@ def finetune(
     return _landed(tuning, rate, bytes_left)
 
 
-def _landed(tuning: Callable[[], FineTuned], rate: _Rate, bytes_left: Callable[[FineTuned], int]) -> FineTuned:
+def _landed(tuning: Callable[[], FineTuned], rate: RateControl, bytes_left: Callable[[FineTuned], int]) -> FineTuned:
     """The fine-tuned state, projected onto the number of bits at which its file fills its byte budget.
 
     By Newton's method, since each bit adds an eighth of a byte to the file, within a bracket of bits known to be too
@@ -204,74 +196,6 @@ def _descend(model: Transformer, packed: Transformer, windows: Tensor, text_shar
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
     return total
-
-
-class _Rate:
-    """Controls the bits of all symbols: `price` is λ of the objective, `project` moves targets to a number of bits.
-
-    Law: after `project(wanted)`, `bits()` is `wanted`, up to a share _EXACT or to the bits of one symbol.
-    """
-
-    def __init__(self, matrices: Sequence[_Matrix], price: float) -> None:
-        self._matrices, self._unit, self.price = matrices, price, price * _START
-        self._sum, self._last = 0.0, _FIRST_MOVE
-        self.wanted = self.bits()
-
-    def weighed(self, bytes_left: int) -> None:
-        """Set the wanted bits to the present ones plus `bytes_left`; ideal bits alone do not give the file's size."""
-        self.wanted = self.bits() + 8 * bytes_left
-
-    def control(self, *, hold: bool) -> None:
-        """Raise the price λ where there are too many bits, lower it where too few; with `hold`, also project."""
-        excess = self.bits() / max(self.wanted, 1.0) - 1
-        self._sum = max((_LEAST - _START) / _INTEGRAL, self._sum + excess * _EVERY)
-        self.price = self._unit * max(_LEAST, _START + _PROPORTIONAL * excess + _INTEGRAL * self._sum)
-        if hold:
-            self.project(self.wanted)
-
-    def project(self, wanted: float) -> None:
-        """Move targets to the nearest ones, in predicted loss, whose symbols take the `wanted` bits."""
-        move = falling_root(lambda move: self.bits(move) - wanted, step=self._last, error=_EXACT * wanted)
-        for each in self._matrices:
-            each.project(_ratio(move))
-        self._last = max(abs(move), _FIRST_MOVE)
-
-    def bits(self, move: float = 0.0) -> float:
-        """Ideal bits of the symbols, as if the global step were exp(`move`) times as large."""
-        histogram = Histogram()
-        for each in self._matrices:
-            each.count(histogram, _ratio(move))
-        return histogram.ideal_bits()
-
-
-def _ratio(move: float) -> float:
-    """exp(`move`), bounded against overflow; at the bound every symbol has long been zero."""
-    return math.exp(min(move, 100.0))
-
-
-def falling_root(f: Callable[[float], float], *, step: float, error: float) -> float:
-    """The x at which a decreasing f is 0 up to `error`; where f jumps over 0, the x tried with the least |f|.
-
-    Moves away from x = 0 by `step` and growing multiples until f changes its sign, then searches the bracket.
-    """
-    x, fx = 0.0, f(0.0)
-    best, side = (abs(fx), x), math.copysign(1.0, fx)
-    inner, outer, f_inner, f_outer = x, math.nan, fx, math.nan
-    for turn in range(_MOST_TURNS):
-        if best[0] <= error:
-            break
-        if math.isnan(outer):
-            x = inner + side * step * 3**turn
-        else:  # regula falsi inside the bracket, never at its ends; every third time bisection
-            share = 0.5 if turn % 3 == 0 else f_inner / (f_inner - f_outer)
-            x = inner + (outer - inner) * min(0.95, max(0.05, share))
-        fx = f(x)
-        best = min(best, (abs(fx), x))
-        if fx * side > 0:
-            inner, f_inner = x, fx
-        else:
-            outer, f_outer = x, fx
-    return best[1]
 
 
 class _Matrix:

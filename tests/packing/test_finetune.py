@@ -12,9 +12,10 @@ from sources import encoder_of, having, opened, validation
 from golf.compress.encode_matrix import ROUNDING, FineTunedTargets, shrinkage
 from golf.compress.low_rank import no_factors
 from golf.compress.rate_search import ENDLESS, Solution, bit_price
-from golf.packing.finetune import _EXACT, _LEAST, _START, _Rate, falling_root, finetune
+from golf.packing.finetune import finetune
 from golf.packing.finetune_to_budget import AIM_BELOW, fine_tuner
 from golf.packing.methods import Method, Methods
+from golf.packing.rate_control import EXACT, LEAST, START, RateControl, falling_root
 from golf.packing.search import Candidate
 from golf.runtime.observer import Observer
 
@@ -86,10 +87,10 @@ class _Targets:
 
 def test_the_price_of_a_bit_rises_with_bits_over_what_is_wanted_and_falls_below_it():
     matrix = _Targets()
-    rate = _Rate([matrix], 1.0)
+    rate = RateControl([matrix], 1.0)
     rate.control(hold=False)
     settled = rate.price
-    assert settled == _START
+    assert settled == START
     matrix.project(0.99)
     rate.control(hold=False)
     dearer = rate.price
@@ -98,31 +99,31 @@ def test_the_price_of_a_bit_rises_with_bits_over_what_is_wanted_and_falls_below_
     assert rate.price > dearer
     matrix.project(1.1)
     rate.control(hold=False)
-    assert _LEAST <= rate.price < settled
+    assert LEAST <= rate.price < settled
 
 
 @pytest.mark.parametrize("bytes_left", [-40, 40])
 def test_bytes_that_are_left_or_lacking_move_what_is_wanted(bytes_left):
-    rate = _Rate([_Targets()], 1.0)
+    rate = RateControl([_Targets()], 1.0)
     before = rate.bits()
     rate.weighed(bytes_left)
     assert rate.wanted == pytest.approx(before + 8 * bytes_left)
     rate.control(hold=False)
-    assert (rate.price < _START) == (bytes_left > 0)
+    assert (rate.price < START) == (bytes_left > 0)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9, 0.99, 1.0, 1.01, 1.1])
 def test_projection_holds_the_bits_from_either_side(share):
-    rate = _Rate([_Targets(), _Targets(0.4)], 1.0)
+    rate = RateControl([_Targets(), _Targets(0.4)], 1.0)
     wanted = share * rate.bits()
     rate.project(wanted)
     one = math.log2(4096)  # what the rarest symbol costs, where bits jump over what is wanted
-    assert rate.bits() == pytest.approx(wanted, abs=_EXACT * wanted + one)
+    assert rate.bits() == pytest.approx(wanted, abs=EXACT * wanted + one)
 
 
 def test_projection_onto_no_bits_leaves_zeros_and_onto_endless_ones_something_finite():
     matrix = _Targets()
-    rate = _Rate([matrix], 1.0)
+    rate = RateControl([matrix], 1.0)
     rate.project(1e9)
     assert np.isfinite(matrix.targets).all()
     rate.project(-1.0)

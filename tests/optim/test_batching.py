@@ -20,7 +20,7 @@ def trained(stack_bytes, fraction, nesterov=False):
         for seed, weight in enumerate(weights):
             weight.grad = gaussian(weight.shape, 100 * step + seed)
         optimizer.step()
-    stacks = cut(list(optimizer._moves()), dtype=torch.float32, most_bytes=stack_bytes)
+    stacks = cut(list(optimizer._updates()), dtype=torch.float32, most_bytes=stack_bytes)
     return weights, [len(stack) for stack in stacks]
 
 
@@ -68,7 +68,7 @@ def test_stacks_work_within_what_is_reckoned(dtype, fraction, shape):
     weights = [torch.nn.Parameter(torch.empty(shape, device="meta")) for _ in range(3)]
     for weight in weights:
         weight.grad = torch.empty_like(weight)
-    (stack,) = cut(list(NuMuon(weights, **options)._moves()), dtype=dtype, most_bytes=1 << 40)
+    (stack,) = cut(list(NuMuon(weights, **options)._updates()), dtype=dtype, most_bytes=1 << 40)
     reckoned = sum(move.working_bytes(dtype.itemsize) for move in stack)
     # a few numbers for each matrix, its scale, are not reckoned with
     assert 0.6 * reckoned < peak(NuMuon, [shape] * 3, **options) <= reckoned + 100
@@ -86,5 +86,5 @@ def test_matrices_of_other_options_are_not_stacked():
             {"params": weights[3:], "exact": True},
         ]
     )
-    stacks = cut(list(optimizer._moves()), dtype=torch.bfloat16, most_bytes=1 << 30)
+    stacks = cut(list(optimizer._updates()), dtype=torch.bfloat16, most_bytes=1 << 30)
     assert [len(stack) for stack in stacks] == [1, 1, 1, 1]

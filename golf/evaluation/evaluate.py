@@ -1,4 +1,4 @@
-"""A model's bits per byte on any text, in any windows: from an artifact, or from a run's checkpoint."""
+"""Measure bits per byte of an artifact or a checkpoint on any text, with any window and stride."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def evaluate(
 ) -> Evaluation:
     """Measure the model in `path`, an artifact, a run's folder or a checkpoint, on the text at `data`.
 
-    `data` is a folder of the contest's shards, of which those that validate are scored, one .bin file, or text; by
+    `data` is a folder of the contest's shards, of which the validation shards are scored, one .bin file, or text; by
     default the recipe's own validation split. At most `tokens` tokens are read. `window` defaults to the recipe's
-    sequence length; without `stride` whole windows are scored side by side, as the contest does by default. `reset`
-    keeps the context within a document. Raises UsageError, DataError, DamagedFile.
+    sequence length; without `stride` adjacent windows without overlap are scored, as the contest does by default.
+    `reset` keeps the context within a document. Raises UsageError, DataError, DamagedFile.
     """
     began, check = time.monotonic(), partial(stop.raise_if_stopped, _STOPPED)
     loaded = _load(path, check, observer)
@@ -98,7 +98,7 @@ def evaluate(
 def _load(path: Path, check: partial[None], observer: Observer) -> Rebuilt:
     """The model, tokenizer and recipe of an artifact, a checkpoint, or the newest sound one of a run's folder.
 
-    Weights are the average where there is one.
+    Weights of a checkpoint are the moving average where there is one.
     """
     if path.is_dir():
         checkpoint, note = load_latest(path)
@@ -122,7 +122,7 @@ def _load(path: Path, check: partial[None], observer: Observer) -> Rebuilt:
 def _text(
     loaded: Rebuilt, data: Path | None, tokens: int | None, check: partial[None]
 ) -> tuple[NDArray[np.uint16], str, Accounting | None]:
-    """Tokens to score, what they are called, and their bytes against the text's."""
+    """Tokens to score, the text's name, and the bytes of tokens and text where they are known."""
     section, limit = loaded.recipe.data, tokens or _ALL
     if data is not None and data.is_dir() and holds_shards(data):
         section, data = Data(source="shards", path=str(data)), None

@@ -1,4 +1,4 @@
-"""Text from an artifact alone."""
+"""Generate text from an artifact, autoregressively."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def generate(
 ) -> Iterator[str]:
     """Continue `prompt` by `tokens` tokens, piece by piece; the prompt itself is not repeated.
 
-    Temperature 0 takes the likeliest token. The same seed gives the same text on the same device. The model sees at
-    most the sequence length it was trained on.
+    Temperature 0 takes the likeliest token. The same seed gives the same text on the same device. The context is at
+    most the sequence length of the training. Raises DamagedFile where predictions are not finite.
     """
     rebuilt = rebuild(open_artifact(path))
     model, tokenizer = rebuilt.model.to(device), rebuilt.tokenizer
     window = rebuilt.recipe.train.sequence_length
     generator = torch.Generator().manual_seed(seed)
     context = [tokenizer.bos_id, *tokenizer.encode(prompt).tolist()]
-    # a token can hold part of a character: text leaves only once it is whole
+    # a token can be part of a character: only whole characters are yielded
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for _ in range(tokens):
         logits = model(torch.tensor([context[-window:]], device=device))[0, -1].double().cpu()

@@ -1,4 +1,4 @@
-"""The one measure of a model: nats per token and bits per byte. The trained and the rebuilt model pass through here."""
+"""Measure a model's loss in nats per token and bits per byte; used for trained and for rebuilt models alike."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Score:
     """A model's loss over `tokens` targets that stand for `bytes` bytes of text."""
 
     loss: float
-    """nats per token"""
+    """Nats per token."""
     tokens: int
     bytes: int
 
@@ -34,12 +34,12 @@ class Score:
 
 
 def bits_per_byte(loss: float, *, tokens: int, bytes_: int) -> float:
-    """Nats per token → bits per byte; infinite when the targets stand for no bytes at all."""
+    """Nats per token → bits per byte; infinite where the targets stand for no bytes."""
     return loss / math.log(2) * tokens / bytes_ if bytes_ else math.inf
 
 
 def scored_targets(length: int, sequence_length: int) -> int:
-    """Targets that non-overlapping windows score of `length` tokens: ⌊(N-1)/T⌋·T, or all of a shorter text.
+    """Number of targets that non-overlapping windows of T score of N tokens: ⌊(N-1)/T⌋·T, or all of a shorter text.
 
     The contest's default evaluation; its tail of less than a window is not scored.
     """
@@ -51,11 +51,11 @@ def spans(
 ) -> NDArray[np.int64]:
     """Windows (K, 3) int64 over `length` tokens as (start, end, first).
 
-    Inputs are start ... end-1; those from `first` on predict a target that is scored, the token behind them. Without a
-    `stride`, whole windows side by side, as `scored_targets` says. With one, 1 to `window`, each window scores its last
-    `stride` targets, the first all of its own, and the tail is scored too: every target once, with at least window -
-    stride tokens of context where there are so many. `documents` (starts of documents, rising, 0 first) keep the
-    context within a document; a stride is then wanted.
+    Inputs are start ... end-1; those from `first` on predict a target that is scored, the token after them. Without a
+    `stride`, windows are adjacent and do not overlap (`scored_targets`). With a stride of 1 to `window`, each window
+    scores its last `stride` targets, the first one all of its targets, and the tail is scored too: every target once,
+    with at least window - stride tokens of context where the text has them. `documents` (ascending starts of documents,
+    0 first) keep the context within a document and need a stride. Raises ValueError for a stride out of range.
     """
     if stride is None:
         targets = scored_targets(length, window)
@@ -87,14 +87,13 @@ def measure_loss(
     progress: Callable[[float], None] | None = None,
     stop: Callable[[], None] | None = None,
 ) -> Score:
-    """Score `tokens` (N,), BOS included, in windows of `sequence_length` as `spans` says; sums run in float64.
+    """Score `tokens` (N,), BOS included, in the windows of `spans`; losses are summed in float64.
 
-    The score does not depend on the number of threads.
-
-    `target_bytes` (N-1,) holds the bytes of text behind each target. `stop` may raise to end the work early.
+    The score does not depend on the number of threads. `target_bytes` (N-1,) holds the bytes of text that each target
+    stands for. `stop` may raise to end the work early.
     """
     places = spans(len(tokens), window=sequence_length, stride=stride, documents=documents)
-    # windows of one length together; within a length as they lie in the text
+    # sorted by length, then in the order of the text
     lengths = places[:, 1] - places[:, 0]
     places = places[np.argsort(-lengths, kind="stable")]
     longest = int(lengths.max(initial=1))
@@ -121,9 +120,9 @@ def measure_loss(
 def _scored_loss(
     model: Transformer, tokens: NDArray[np.uint16], places: NDArray[np.int64], device: torch.device
 ) -> float:
-    """Nats of the scored targets of some windows (K, 3), the longest first.
+    """Sum of the losses, in nats, of the scored targets of some windows (K, 3), the longest first.
 
-    Shorter ones are filled up at their end, where no prediction that counts can see it.
+    Shorter windows are padded at their end, which causal attention hides from every scored prediction.
     """
     starts, ends, firsts = (column[:, None] for column in places.T)
     inputs = starts + np.arange(int(ends[0, 0] - starts[0, 0]) + 1)

@@ -1,4 +1,4 @@
-"""An artifact to a model: the decoding that pack (to measure), verify and generate share. Nothing but the file."""
+"""Decode an artifact into a Transformer and a Tokenizer, from the file alone; shared by pack, verify and generate."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from golf.runtime.parallel import parallel_map
 
 T = TypeVar("T")
 
-# Bytes of the largest activation of one window (float32). A forward pass keeps a few of that size. 256 MiB are 4,096
-# tokens of 16,384 pieces.
+# Largest allowed size in bytes of the largest float32 activation of one window, of which a forward pass keeps a few:
+# 256 MiB are 4,096 tokens of 16,384 pieces.
 MAX_WINDOW = 256 << 20
 
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What an artifact holds, ready to use; weights are float32 on the CPU."""
+    """A decoded artifact: model (float32 on the CPU), tokenizer and recipe."""
 
     model: Transformer
     tokenizer: Tokenizer
@@ -43,9 +43,8 @@ class Rebuilt:
 def rebuild(artifact: Artifact, *, poll: Callable[[], None] = lambda: None) -> Rebuilt:
     """Decode a checked artifact; raises DamagedFile naming the part that does not fit.
 
-    `poll` is called before every matrix and may raise to stop.
-
-    Every shape is compared with the arithmetic of the model's declared shape before a tensor is allocated.
+    `poll` is called before every matrix and may raise to stop. Every shape is compared with `parameter_shapes` of the
+    declared model before a tensor is allocated.
     """
     with naming(artifact.path):
         return _rebuilt(artifact, poll)
@@ -66,17 +65,17 @@ def _rebuilt(artifact: Artifact, poll: Callable[[], None]) -> Rebuilt:
 
 
 def decoded_matrices(artifact: Artifact) -> list[QuantizedMatrix]:
-    """The integers of every matrix, for those who want to look at them; raises DamagedFile."""
+    """The integers of every matrix, for inspection; raises DamagedFile."""
     _check_sections(artifact)
     tables = _tables(artifact)
     return [_decode_matrix(artifact, each, tables) for each in artifact.manifest.tensors if each.kind == "matrix"]
 
 
 class ContentDigest:
-    """SHA-256 of everything an artifact means: integers, scales and small tensors, whatever coded them."""
+    """SHA-256 of an artifact's decoded integers, steps and small tensors, independent of their codecs."""
 
     def __init__(self) -> None:
-        """Start with nothing fed."""
+        """Start an empty digest."""
         self._sha = hashlib.sha256()
 
     def matrix(self, coded: QuantizedMatrix) -> None:
@@ -94,7 +93,7 @@ class ContentDigest:
 
 
 def _validated(parse: Callable[[], T]) -> T:
-    """A recipe's mistakes are the damage of a manifest that carries it."""
+    """Call `parse`, and raise a RecipeError as DamagedFile of the manifest."""
     try:
         return parse()
     except RecipeError as error:
@@ -102,7 +101,7 @@ def _validated(parse: Callable[[], T]) -> T:
 
 
 def _check_agreement(manifest: Manifest, recipe: Recipe, shape: Model) -> None:
-    """The recipe in a manifest must be that of the artifact, and a window of it must fit in memory."""
+    """Check that the manifest's recipe agrees with the artifact, and that one window of it fits in MAX_WINDOW bytes."""
     if recipe.model != shape or recipe.tokenizer.kind != manifest.tokenizer.kind:
         raise DamagedFile("manifest", "its recipe describes another model than the one it holds")
     if (recipe.budget.cap, recipe.budget.code_bytes) != (manifest.budget.cap, manifest.budget.code_bytes):
@@ -126,7 +125,7 @@ def _check_shapes(manifest: Manifest, shape: Model) -> None:
 
 
 def _check_sections(artifact: Artifact) -> None:
-    """Refuse what no decoder would read: an artifact hides nothing."""
+    """Refuse sections that no decoder reads, so that an artifact cannot hide data."""
     known = (
         {"small"}
         | ({TABLES} if any(s.codec == CONDITIONAL for s in artifact.sections) else set())
@@ -170,7 +169,7 @@ def _decode_tensors(artifact: Artifact, poll: Callable[[], None]) -> dict[str, W
     with closing(parallel_map(lambda tensor: _decoded(artifact, tensor, tables), _polled(artifact, poll))) as matrices:
         weights = _collect(artifact, matrices, small, digest)
     if small.read(1):
-        raise DamagedFile("section small", "goes on behind the last small tensor")
+        raise DamagedFile("section small", "goes on after the last small tensor")
     if digest.hexdigest() != artifact.manifest.content_sha256:
         raise DamagedFile("manifest", "its content_sha256 is not the digest of what the sections decode to")
     _refuse_non_finite(weights)
@@ -203,7 +202,7 @@ def _collect(
 
 
 def _tables(artifact: Artifact) -> Tables | None:
-    """What the conditionally coded sections share, where the file has it."""
+    """The distributions of the conditionally coded sections; None where the file has no section `tables`."""
     if all(section.name != TABLES for section in artifact.sections):
         return None
     known = KNOWN[artifact.header.version]
@@ -230,8 +229,8 @@ def _decode_matrix(artifact: Artifact, tensor: TensorEntry, tables: Tables | Non
     for key in ("spread", "states"):
         if not isinstance(parameters.get(key, 0), int):
             raise DamagedFile("manifest", f"the {key} of {tensor.name} must be an integer")
-    if parameters.get("states") == 0:  # plain integers have one spelling
-        raise DamagedFile("manifest", f"{tensor.name} has a trellis of 0 states, which is none")
+    if parameters.get("states") == 0:  # uniform quantization is written without `states`
+        raise DamagedFile("manifest", f"{tensor.name} has a trellis of 0 states, a number that has no code")
     return unpack_matrix(
         tensor.name,
         (tensor.shape[0], tensor.shape[1]),

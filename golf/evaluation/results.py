@@ -1,4 +1,4 @@
-"""What evaluation and verification return: plain values that reports turn into tables and JSON."""
+"""Evaluation, Check and Verdict: results of evaluation and verification, as plain values for tables and JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's loss on a text; `text_bytes` are the text's, `counted_bytes` those its tokens stand for (if known)."""
+    """A model's loss on a text; `counted_bytes` are the bytes that its tokens stand for, `text_bytes` the text's own.
+
+    Both are None where they are not known.
+    """
 
     model: Path
     text: str
@@ -27,7 +30,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Check:
-    """One line of a verdict: what was expected, what was found. `passed` is None where nothing could be held."""
+    """One line of a verdict: expected and actual value. `passed` is None where there is no bound to check."""
 
     name: str
     expected: float | int | str | None
@@ -39,7 +42,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a file is worth, from the file alone."""
+    """Size and loss of an artifact, measured from the file alone, and all checks."""
 
     artifact: Path
     size: int
@@ -48,17 +51,17 @@ class Verdict:
     tokens: int
     bytes: int
     text: str
-    """the text that was scored"""
+    """Name of the text that was scored."""
     notes: list[str]
     checks: list[Check]
     seconds: float
 
     @property
     def passed(self) -> bool:
-        """Whether nothing failed."""
+        """Whether no check failed."""
         return all(check.passed is not False for check in self.checks)
 
     @property
     def claim_held(self) -> bool:
-        """Whether the loss was held against the artifact's own claim: only on the text that the claim is made on."""
+        """Whether the loss was checked against the artifact's claim, which is possible only on the claim's own text."""
         return any(check.name == "nats per token" for check in self.checks)

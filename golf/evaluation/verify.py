@@ -1,4 +1,4 @@
-"""The third flow: a file → the model it holds → its loss → a verdict. It knows nothing of training or packing."""
+"""The flow `verify`: artifact → model → loss → verdict. It imports neither training nor packing."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from golf.runtime.observer import Observer
 _STOPPED = "stopped while measuring; no verdict"
 _OTHER_TEXT = "this is another text than the claim's, so only the caps are held against it"
 _NO_CLAIM = "the artifact claims no loss"
-# Nats per token. Another machine's float32 arithmetic moves a loss by 1e-6 to 1e-4; a claim that wants more is none.
+# Largest tolerance of a claim, nats per token. Another machine's float32 arithmetic changes a loss by 1e-6 to 1e-4.
 MAX_TOLERANCE = 0.01
 
 
 class Bound(NamedTuple):
-    """A limit and whose it is: a flag, a recipe's path, or the artifact."""
+    """A limit and its source: a flag, a recipe's path, or the artifact."""
 
     value: float
     whose: str
@@ -52,7 +52,7 @@ _MOST_TOKENS = 200_000_000
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the caller holds the artifact against; None leaves it to the artifact's own claim."""
+    """The caller's limits on an artifact; where one is None, the artifact's own limit counts."""
 
     cap: Bound | None = None
     code_bytes: Bound | None = None
@@ -69,10 +69,10 @@ def verify(
     limits: Limits | None = None,
     observer: Observer = Observer(),
 ) -> Verdict:
-    """Rebuild the model from `path` alone, measure its loss, and hold size and loss against their bounds.
+    """Rebuild the model from `path` alone, measure its loss, and check size and loss against their bounds.
 
-    The artifact's loss is held only against a measurement on the text it was claimed for. Raises DamagedFile for a
-    file that is not sound, DataError when there is no text to score.
+    The artifact's claim of a loss is checked only on the claim's own text. Raises DamagedFile for a file that is not
+    sound, DataError where there is no text to score.
     """
     began = time.monotonic()
     observer.stage("read", 0.0)
@@ -111,7 +111,7 @@ def verify(
 
 @dataclass(frozen=True)
 class _Text:
-    """Tokens to score, what they are called, and whether they are the text of the claim."""
+    """Tokens to score, the text's name, and whether it is the text of the claim."""
 
     name: str
     tokens: NDArray[np.uint16]
@@ -123,7 +123,8 @@ class _Text:
 def _text(rebuilt: Rebuilt, data: Path | None, claim: Claim | None, check: Callable[[], None]) -> _Text:
     """The validation text of the artifact's recipe, or the text at `data`.
 
-    Where `data` is the recipe's own corpus, moved, its validation split is the claimed text; else all of it is scored.
+    Where `data` is the recipe's own corpus at another path, its validation split is the claim's text and is scored;
+    else all of `data` is scored.
     """
     recipe = rebuilt.recipe
     limit = min(recipe.verify.tokens, claim.tokens if claim else _MOST_TOKENS) + 1
@@ -143,7 +144,7 @@ def _text(rebuilt: Rebuilt, data: Path | None, claim: Claim | None, check: Calla
                     counted = text_accounting(moved, rebuilt.tokenizer, path=None, limit=limit, stop=check)
                     return _Text(name, split, True, [], counted)
             except DataError:
-                pass  # another kind of text than the recipe's: read it whole
+                pass  # not the recipe's kind of text: score all of it
         tokens = text_tokens(data, section, rebuilt.tokenizer, limit=limit, stop=check)
     else:
         name = {"stdlib": "the validation split of this Python's standard library"}.get(
@@ -167,7 +168,7 @@ def _text(rebuilt: Rebuilt, data: Path | None, claim: Claim | None, check: Calla
 
 
 def _shards(rebuilt: Rebuilt, data: Path, claim: Claim | None, limit: int, check: Callable[[], None]) -> _Text:
-    """The shard at `data`, or those of a folder that validate, wherever the claim's text came from: tokens are text."""
+    """The shard at `data`, or a folder's validation shards, whatever the source of the claim's text was."""
     refuse_other_tokenizer(data, rebuilt.tokenizer)
     section = Data(source="shards", path=str(data))
     if data.is_dir():
@@ -182,7 +183,7 @@ def _shards(rebuilt: Rebuilt, data: Path, claim: Claim | None, limit: int, check
 
 
 def _refuse_special_files(section: Data) -> None:
-    """A path from a stranger's manifest must be a file or a folder: reading a device or a pipe never ends."""
+    """A path of an untrusted manifest must be a file or a folder: reading a device or a pipe may never end."""
     for name in (section.path, section.val_path):
         path = None if name is None else Path(name)
         if path is not None and path.exists() and not (path.is_file() or path.is_dir()):
@@ -190,14 +191,14 @@ def _refuse_special_files(section: Data) -> None:
 
 
 def _is_claimed(rebuilt: Rebuilt, tokens: NDArray[np.uint16], claim: Claim | None) -> bool:
-    """Whether the scored part of `tokens` is the text whose digest the claim states."""
+    """Whether the SHA-256 of the scored part of `tokens`, as text, is the claim's text_sha256."""
     targets = scored_targets(len(tokens), rebuilt.recipe.train.sequence_length)
     text = rebuilt.tokenizer.decode(tokens[: targets + 1])
     return claim is not None and hashlib.sha256(text).hexdigest() == claim.text_sha256
 
 
 def _size_check(size: int, bounds: Bounds, budget: BudgetEntry) -> Check:
-    """Bytes of the file and of the code beside it against the cap."""
+    """Check the bytes of the file and of its code against the cap."""
     cap = bounds.cap or Bound(budget.cap, "artifact")
     code = int((bounds.code_bytes or Bound(budget.code_bytes, "artifact")).value)
     name = f"bytes, {code:,} of code included" if code else "bytes"
@@ -206,7 +207,10 @@ def _size_check(size: int, bounds: Bounds, budget: BudgetEntry) -> Check:
 
 
 def _byte_checks(text: _Text) -> list[Check]:
-    """The denominator: tokens must not be counted as more bytes than the text has. Fewer only raise bits per byte."""
+    """Check the denominator of bits per byte: tokens must not count as more bytes than the text has.
+
+    Fewer bytes are allowed, since they only raise bits per byte.
+    """
     found = text.accounting
     if found is None or found.counted_bytes == found.text_bytes:
         return []
@@ -215,10 +219,10 @@ def _byte_checks(text: _Text) -> list[Check]:
 
 
 def _loss_checks(score: Score, bounds: Bounds, own_limit: float | None, claim: Claim | None) -> list[Check]:
-    """The measured loss against the claim (None where it cannot be held), bits per byte against the largest allowed.
+    """Check the measured loss against the claim (None where it cannot be), and bits per byte against their limit.
 
     A claim fails in both directions: a loss far below it was not measured on this file either. A loss that is not
-    finite fails whatever it is held against.
+    finite fails every check.
     """
     checks = [] if claim is None else _claim_checks(score, claim)
     limit = bounds.max_bpb or (None if own_limit is None else Bound(own_limit, "artifact"))
@@ -232,7 +236,7 @@ def _loss_checks(score: Score, bounds: Bounds, own_limit: float | None, claim: C
 
 
 def _claim_checks(score: Score, claim: Claim) -> list[Check]:
-    """Every figure that the artifact claims of itself, on the text it claims it for."""
+    """Check every number of the artifact's claim on the claim's text; raises DamagedFile over MAX_TOLERANCE."""
     if claim.tolerance > MAX_TOLERANCE:
         raise DamagedFile("manifest", f"claims a loss within {claim.tolerance:g}; at most {MAX_TOLERANCE:g} is a claim")
     # the loss's tolerance in bits per byte, and half a unit of the claim's last decimal

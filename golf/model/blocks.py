@@ -1,8 +1,8 @@
-"""One block of the transformer: attention and MLP, and what the contest's entries put into them.
+"""One block of the transformer: attention and MLP, with options from the contest's entries.
 
-Besides what golf.model names: attention's output without its part along the token's own value (exclusive self
-attention, from the contest), attention and MLP side by side (parallel residuals, from GPT-J), rotary embeddings on a
-part of the channels (from GPT-NeoX, arXiv:2204.06745), squared leaky ReLU (from the contest).
+Options: exclusive self-attention (attention's output minus its projection on the token's own value, from the contest),
+parallel residuals (attention and MLP of one input, from GPT-J), rotary embeddings on a part of the channels (from
+GPT-NeoX, arXiv:2204.06745), squared leaky ReLU (from the contest).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LEAK = 0.5
 
 
 class Block(nn.Module):
-    """Attention, then the MLP; or both of one input, added up."""
+    """Attention, then the MLP; with parallel residuals both have the same input and their outputs are added."""
 
     mix_stream: Tensor
     mix_embedding: Tensor
@@ -27,7 +27,7 @@ class Block(nn.Module):
     skip_scale: Tensor
 
     def __init__(self, shape: Shape, layer: int, *, skips: bool) -> None:
-        """Allocate the parameters of block `layer`; `skips`: it is given an earlier block's output."""
+        """Allocate the parameters of block `layer`; with `skips` it takes an earlier block's output."""
         super().__init__()
         self.shape = shape
         self.parallel = shape.parallel_from is not None and layer >= shape.parallel_from
@@ -45,7 +45,7 @@ class Block(nn.Module):
         self.mlp = _Mlp(shape)
 
     def forward(self, x: Tensor, embedded: Tensor, skipped: Tensor | None, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        """x, `embedded`, the input of the first block, and `skipped`, an earlier block's output, (B, T, D) each."""
+        """x (B, T, D) → (B, T, D); `embedded` (B, T, D) is the first block's input, `skipped` an earlier output."""
         if skipped is not None:
             x = x + self.skip_scale * skipped
         if self.shape.residual_mix:
@@ -112,7 +112,7 @@ def _split(x: Tensor, heads: int) -> Tensor:
 
 
 def _rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn channel pairs (i, i + R/2) of the first R channels of x (B, H, T, width) by their position's angle."""
+    """Rotate channel pairs (i, i + R/2) of the first R channels of x (B, H, T, width) by their position's angle."""
     cos, sin = rotary
     half = cos.shape[-1]
     first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
@@ -120,7 +120,7 @@ def _rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def _without_own(mixed: Tensor, value: Tensor) -> Tensor:
-    """Each head's output (B, H, T, width) without its projection on the value (B, KV, T, width) of its own token."""
+    """Each head's output (B, H, T, width) minus its projection on the value (B, KV, T, width) of its own token."""
     B, H, T, width = mixed.shape
     own = F.normalize(value, dim=-1).unsqueeze(2)
     grouped = mixed.view(B, value.shape[1], -1, T, width)

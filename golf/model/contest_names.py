@@ -1,4 +1,4 @@
-"""The names that the Parameter Golf baseline gives its weights, and golf's: there and back.
+"""Convert parameter names and layout between the Parameter Golf baseline and golf, in both directions.
 
 Law: `from_contest(to_contest(weights, shape), shape, V) == weights`.
 """
@@ -31,7 +31,7 @@ _IN_BLOCK = {
 _EMBEDDING = ("embedding.weight", "tok_emb.weight")
 # Rows of the contest's residual mix (2, D).
 _MIX = ("mix_stream", "mix_embedding")
-# Tables that some scripts save; they follow from the shape.
+# Rotary tables that some scripts save; they are ignored, since they follow from the shape.
 _DERIVED = re.compile(r"rotary\.|\.inv_freq$")
 _MOST_NAMED = 6
 
@@ -54,7 +54,7 @@ def from_contest(state: Weights, shape: Shape, vocab_size: int) -> Weights:
 
 
 def to_contest(weights: Weights, shape: Shape) -> Weights:
-    """The contest's names and layout of golf's `weights`; raises UsageError for a model that its script cannot hold."""
+    """golf's `weights` under the contest's names and layout; raises UsageError for a model the baseline cannot hold."""
     if shape.smear:
         raise UsageError("the contest's baseline has no smear gate; this model cannot go by its names")
     found: Weights = {}
@@ -73,13 +73,13 @@ def to_contest(weights: Weights, shape: Shape) -> Weights:
 
 
 def _contest_shapes(shape: Shape, vocab_size: int) -> dict[str, tuple[int, ...]]:
-    """Shapes by the contest's names."""
+    """Shapes of all parameters by the contest's names."""
     empty = {name: torch.empty(dims, device="meta") for name, dims in parameter_shapes(shape, vocab_size)}
     return {name: tuple(tensor.shape) for name, tensor in to_contest(empty, shape).items()}
 
 
 def _take(state: Weights, name: str, shape: Shape) -> Tensor:
-    """The tensor that golf calls `name`."""
+    """The tensor of golf's `name`, taken from the contest's `state`."""
     block, own = _split(name)
     if own in _IN_BLOCK:
         return state[f"{block}{_IN_BLOCK[own]}"]
@@ -96,13 +96,13 @@ def _skipping(shape: Shape) -> list[int]:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """`blocks.3.` and the rest; no block for what is in none."""
+    """Split a name into its block, as `blocks.3.`, and the rest; the block is empty for parameters outside blocks."""
     match = re.match(r"(blocks\.\d+\.)(.+)", name)
     return (match[1], match[2]) if match else ("", name)
 
 
 def _plain(name: str) -> str:
-    """A key without what torch.compile and DistributedDataParallel put before it."""
+    """A key without the prefixes of torch.compile and DistributedDataParallel."""
     return name.removeprefix("module.").removeprefix("_orig_mod.")
 
 

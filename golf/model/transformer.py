@@ -1,10 +1,10 @@
-"""A decoder-only transformer whose every matrix is one that golf can pack.
+"""A decoder-only transformer; all of its matrices are 2-D parameters that golf can pack.
 
 Rotary embeddings (arXiv:2104.09864), RMSNorm without gain, grouped-query attention (arXiv:2305.13245) with normalised
 queries and keys and a learned gain per query head, relu-squared MLP (arXiv:2109.08668), tied embeddings, logit softcap
-(arXiv:2408.00118). Optional, all from the Parameter Golf contest: a smear gate (x_t + g ⊙ x_{t-1}), and what its
-baseline has besides, U-Net skips, a mix of the embedding into each block's input, and scales of each block's outputs;
-layers that recur (depth recurrence, arXiv:1807.03819); and what golf.model.blocks names.
+(arXiv:2408.00118). Optional, all from the Parameter Golf contest: a smear gate (x_t + g ⊙ x_{t-1}); from its baseline,
+U-Net skips, a mix of the embedding into each block's input, and scales of each block's outputs; depth recurrence
+(arXiv:1807.03819); and the options of golf.model.blocks.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ BOS_ID = 1
 
 
 def parameter_shapes(shape: Shape, vocab_size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name and shape of every parameter, by arithmetic alone: nothing is allocated.
+    """Yield name and shape of every parameter, without allocating any.
 
-    A reader of untrusted files compares them with what a file declares before it builds anything.
+    A reader of untrusted files compares them with the declared shapes before it builds a model.
     """
     D, hidden = shape.width, shape.mlp_width
     kv_width = shape.kv_heads * shape.head_width
@@ -57,7 +57,7 @@ def parameter_count(shape: Shape, vocab_size: int) -> int:
 
 
 def layer_order(shape: Shape) -> list[int]:
-    """Layers in the order in which they are applied: a group that recurs is run through several times."""
+    """Layers in the order in which they are applied; recurring layers (depth recurrence) appear several times."""
     layers = list(range(shape.layers))
     if shape.recur_layers is None:
         return layers
@@ -66,7 +66,10 @@ def layer_order(shape: Shape) -> list[int]:
 
 
 def skip_source(shape: Shape, position: int) -> int | None:
-    """The place in `layer_order` whose output is added to the input of `position`: first half, the last one first."""
+    """U-Net skips: the position in `layer_order` whose output is added to the input of `position`; None without.
+
+    The second half takes outputs of the first half, the last one first.
+    """
     again = 0 if shape.recur_layers is None else shape.recur_layers[1] - shape.recur_layers[0] + 1
     half = (shape.layers + again * (shape.recur_times - 1)) // 2
     source = 2 * half - 1 - position
@@ -79,9 +82,9 @@ def _takes_skip(shape: Shape, layer: int) -> bool:
 
 
 def flops_per_token(shape: Shape, vocab_size: int, sequence_length: int) -> int:
-    """FLOPs of forward and backward for one token: 6 a weight + 12 D T a layer (arXiv:2204.02311, appendix B).
+    """FLOPs of forward and backward for one token: 6 per weight + 12 D T per layer (arXiv:2204.02311, appendix B).
 
-    Layers that recur count as often as they are applied.
+    Recurring layers count each time they are applied.
     """
     counts = dict.fromkeys(range(shape.layers), 0)
     for layer in layer_order(shape):
@@ -93,13 +96,13 @@ def flops_per_token(shape: Shape, vocab_size: int, sequence_length: int) -> int:
 
 
 def role(name: str) -> str:
-    """What a parameter does, whatever its layer: `embedding`, `attention.query`, `mlp.down`, ..."""
+    """A parameter's role, its name without the layer: `embedding`, `attention.query`, `mlp.down`, ..."""
     parts = [part for part in name.split(".") if not part.isdigit() and part not in ("blocks", "weight")]
     return ".".join(parts)
 
 
 class Transformer(nn.Module):
-    """Logits over the next token for every position; uninitialised until `initialize`."""
+    """The model as an nn.Module: tokens to next-token logits; uninitialized until `initialize`."""
 
     def __init__(self, shape: Shape, vocab_size: int) -> None:
         """Allocate the parameters named by `parameter_shapes`."""
@@ -131,7 +134,7 @@ class Transformer(nn.Module):
         return cap * torch.tanh(logits / cap)
 
     def loss(self, windows: Tensor, *, reduction: str = "mean") -> Tensor:
-        """Cross entropy in nats of windows (B, T+1) int64: each token predicts the next.
+        """Cross-entropy in nats of windows (B, T+1) int64: each token predicts the next.
 
         `reduction` is torch's: "mean" over B·T targets, or "none" for a (B, T) result.
         """
@@ -140,10 +143,10 @@ class Transformer(nn.Module):
         return losses.view(len(windows), -1) if reduction == "none" else losses
 
     def _rotary_tables(self, T: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosines and sines (T, rotary_width / 2), kept between calls of one length and device."""
+        """Cosines and sines (T, rotary_width / 2), cached for calls of one length and device."""
         known = self._rotary
         if known is None or known[0].shape[0] != T or known[0].device != like.device:
-            with torch.inference_mode(False):  # kept for later calls, which may want gradients
+            with torch.inference_mode(False):  # cached for later calls, which may need gradients
                 half = self.shape.rotary_width // 2
                 frequencies = self.shape.rope_base ** (-torch.arange(half, dtype=torch.float64) / half)
                 angles = torch.outer(torch.arange(T, dtype=torch.float64), frequencies)
@@ -157,7 +160,7 @@ def initialize(model: Transformer, *, seed: int) -> None:
     """Fill every parameter from `seed` alone, in the order of `parameter_shapes`.
 
     Matrices that write to the residual stream start at zero, so every block starts as the identity (as in the
-    contest's baseline); the others start orthogonal, the shape an orthogonalised update keeps.
+    contest's baseline); the others start orthogonal, as orthogonalized updates are.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():

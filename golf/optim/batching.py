@@ -1,4 +1,4 @@
-"""Matrices of one kind, worked on together: as many as a bound of memory allows."""
+"""Stack matrices of one shape and rank for batched matmuls, within a memory limit."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 from golf.optim.parameter_update import ParameterUpdate
 
-# Working bytes of a stack. On a CPU products of stacks gain what a launch costs, and little beyond its caches: torch's
-# Muon holds 5.2 MB for one 1024 x 512 matrix. A GPU is kept busy by large stacks alone, and has the memory.
+# Working bytes of a stack. On a CPU batched matmuls save only launch overhead, and gain little beyond its caches:
+# torch's Muon holds 5.2 MB for one 1024 x 512 matrix. A GPU needs large stacks to be busy, and has the memory.
 DEFAULT_BYTES = {"cpu": 6_000_000, "cuda": 256_000_000}
 
 
 def cut(
     updates: Sequence[ParameterUpdate], *, dtype: torch.dtype, most_bytes: int | None
 ) -> Iterator[list[ParameterUpdate]]:
-    """Moves of one kind together, at least one and otherwise as many as work within `most_bytes`.
+    """Yield stacks of updates of one `kind`, each as large as fits in `most_bytes`, and of at least one update.
 
-    Products are in `dtype`; None takes the device's default.
+    Matmuls are in `dtype`; `most_bytes` None is the device's default.
     """
     by_kind: dict[tuple[Any, ...], list[ParameterUpdate]] = {}
     for update in updates:
@@ -36,7 +36,7 @@ def cut(
 
 
 def stack_aims(updates: Sequence[ParameterUpdate], dtype: torch.dtype) -> Tensor:
-    """What the updates descend along, (B, M, N), or (M, N) of one alone: plain products are faster than stacks."""
+    """The updates' aims as (B, M, N), or (M, N) for a single one, since plain matmuls are faster than batched ones."""
     if len(updates) == 1:
         return updates[0].aim.to(dtype)
     stack = torch.empty(len(updates), *updates[0].sides, dtype=dtype, device=updates[0].parameter.device)
@@ -52,5 +52,5 @@ def stack_bases(updates: Sequence[ParameterUpdate], aims: Tensor) -> Tensor:
 
 
 def unstack(found: Tensor) -> tuple[Tensor, ...]:
-    """One matrix for each update."""
+    """A stack (B, M, N), or a single matrix (M, N), as one matrix for each update."""
     return (found,) if found.ndim == 2 else found.unbind()

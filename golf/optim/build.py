@@ -1,4 +1,4 @@
-"""Which parameter goes to which optimizer, and both moved as one."""
+"""Assign each parameter to NuMuon, Muon or AdamW, and step all optimizers of a model as one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from golf.optim.spectral import newton_schulz
 from golf.recipe import Optimizer as Section
 from golf.runtime.device import product_dtype
 
-# torch.optim.Muon's, after Keller Jordan (https://kellerjordan.github.io/posts/muon/).
+# Newton-Schulz coefficients of torch.optim.Muon, after Keller Jordan (https://kellerjordan.github.io/posts/muon/).
 _MUON_QUINTIC = (3.4445, -4.7750, 2.0315)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """One parameter's place: `optimizer` is numuon, muon or adamw; `lr` its peak learning rate."""
+    """One parameter's optimizer: `optimizer` is numuon, muon or adamw; `lr` its peak learning rate."""
 
     parameter: str
     shape: tuple[int, ...]
@@ -31,7 +31,7 @@ class Assignment:
 
 
 def assign(section: Section, shapes: dict[str, tuple[int, ...]]) -> list[Assignment]:
-    """Matrices go to the section's optimizer; the embedding and vectors to AdamW with rates of their own."""
+    """Assign matrices to the section's optimizer; the embedding and vectors to AdamW with their own learning rates."""
     return [Assignment(name, shape, *_place(section, name, shape)) for name, shape in shapes.items()]
 
 
@@ -71,7 +71,7 @@ class Optimizers:
 
     @property
     def matmul_dtype(self) -> str | None:
-        """What "auto" came to: "float32" or "bfloat16"; None for AdamW, which multiplies no matrices."""
+        """The dtype of matmuls, "float32" or "bfloat16", with "auto" resolved; None for AdamW, which has no matmuls."""
         return None if self.section.name == "adamw" else str(self._dtype).removeprefix("torch.")
 
     def schedule(self, lr_multiplier: float, step: int, steps: int) -> float:
@@ -105,19 +105,19 @@ class Optimizers:
 
     @torch.no_grad()
     def _decay_spectra(self, matrices: torch.optim.Optimizer) -> None:
-        """W ← W - lr · spectral_decay · polar(W): every singular value loses the same (arXiv:2610.11730)."""
+        """W ← W - lr · spectral_decay · polar(W): all singular values shrink by one amount (arXiv:2610.11730)."""
         for group in matrices.param_groups:
             for parameter in group["params"]:
                 polar = newton_schulz(parameter.to(self._dtype))
                 parameter.add_(polar, alpha=-group["lr"] * self.section.spectral_decay)
 
     def zero_grad(self) -> None:
-        """Drop all gradients."""
+        """Set all gradients to None."""
         for optimizer in self._all:
             optimizer.zero_grad(set_to_none=True)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All state as flat tensors `<parameter>/<buffer>`: what the checkpoint keeps."""
+        """All state as a flat dict of tensors named `<parameter>/<buffer>`, for the checkpoint."""
         found: dict[str, Tensor] = {}
         for optimizer, names in self._named():
             by_index = optimizer.state_dict()["state"]
@@ -169,7 +169,7 @@ class Optimizers:
         if section.name == "muon":
             if self._dtype == torch.bfloat16:
                 return torch.optim.Muon(parameters, **shared)
-            # torch's own knows bfloat16 alone; NuMuon of full rank is the same optimizer
+            # torch's own supports bfloat16 alone; NuMuon at full rank is the same optimizer
             shared |= {"dtype": self._dtype, "ns_coefficients": _MUON_QUINTIC}
             return NuMuon(parameters, process_group=self._group, **shared)
         down = [item for item in named.items() if _is_down(item[0])]

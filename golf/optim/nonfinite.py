@@ -1,4 +1,4 @@
-"""Gradients that are not finite, found without a wait for the device."""
+"""Detect non-finite gradients without a device synchronization."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-# A copy on the host, and whether it has arrived.
+# A copy on the host, and a function that says whether it has arrived.
 Sent = tuple[Tensor, Callable[[], bool]]
 
 
 def sums_of(gradients: Sequence[Tensor]) -> Tensor:
-    """Their sums (n,) float32. One is not finite where an entry is not, and costs a tenth of a norm."""
+    """Sums (n,) float32 of the gradients, not finite where an entry is not. A sum takes a tenth of a norm's time."""
     return torch.stack([gradient.sum(dtype=torch.float32) for gradient in gradients])
 
 
@@ -28,7 +28,7 @@ def first_not_finite(sums: Tensor) -> int | None:
 class LateCheck:
     """`first_not_finite` of an earlier step, whose sums have arrived on the host in the meantime.
 
-    A host that runs ahead of its device skips steps: a momentum that is not finite makes later gradients so too.
+    While sums have not arrived, steps are not checked: a non-finite momentum makes later gradients non-finite too.
     """
 
     def __init__(self, send: Callable[[Tensor], Sent] | None = None) -> None:
@@ -37,7 +37,7 @@ class LateCheck:
         self._pending: tuple[list[Tensor], Tensor, Callable[[], bool]] | None = None
 
     def __call__(self, parameters: list[Tensor], sums: Tensor) -> Tensor | None:
-        """Note the `sums` of the parameters' gradients; the parameter that was guilty in a step before, if known."""
+        """Record `sums` of the parameters' gradients; return the parameter that was not finite earlier, if known."""
         guilty = None
         if self._pending is not None:
             earlier, host, has_arrived = self._pending

@@ -17,8 +17,8 @@ from golf.optim.schedules import rank_of
 from golf.optim.spectral import POLAR_EXPRESS, exact_directions, newton_schulz, top_factors
 from golf.optim.work_sharing import balance, exchange
 
-# What each column of a basis gets of a coordinate axis at every step: a direction that was lost, as all are where a
-# gradient is zero, is found again from it. The others turn by a thousandth, and back with the product that follows.
+# Added to the diagonal of a basis at every step, so that directions that were lost (all of them where a gradient is
+# zero) can be found again. It turns the others by a thousandth, which the following matmul corrects.
 _REVIVAL = 1e-3
 
 
@@ -30,7 +30,7 @@ class NuMuon(torch.optim.Optimizer):
 
     with U_k, V_k the top-k singular directions of M and k = ⌈rank_fraction · min(rows, columns)⌉, rounded up to a
     multiple of 16 where the smaller side is above 16 (a basis is costly to resize). At rank_fraction 1 this is Muon.
-    Every option is one of a parameter group: the MLP's down projection may keep more directions than the rest.
+    Every option belongs to a parameter group: the MLP's down projection may keep more directions than the rest.
 
     >>> weight = torch.nn.Parameter(torch.eye(4, 3))
     >>> optimizer = NuMuon([weight], lr=0.1, rank_fraction=0.5, weight_decay=0.0)
@@ -60,14 +60,14 @@ class NuMuon(torch.optim.Optimizer):
     ) -> None:
         """Options beyond torch.optim.Muon's; raises ValueError on bad ones.
 
-        `exact` takes the directions from an SVD: slow, the oracle of the fast path, which follows them with a
+        `exact` computes the directions by SVD: slow, the test oracle of the fast path, which tracks them by
         warm-started subspace iteration. `ns_coefficients` are those of every Newton-Schulz step at full rank, as in
-        torch.optim.Muon; None takes Polar Express, whose steps differ. `dtype` is that of the products, as in
-        torch.optim.Muon bfloat16 by default; factorizations are made in float32. With a `process_group`, whose
-        processes must hold the same parameters and gradients, each computes a share of the directions and gets the
-        others'. Matrices of one shape are worked on together within `stack_bytes` of memory, or one by one where one
-        needs more; None is 6 MB on a CPU and 256 MB on a GPU. `error_if_nonfinite` makes `step` raise
-        FloatingPointError naming the parameter, on CUDA in a later step, so that no step waits for the device.
+        torch.optim.Muon; None uses Polar Express, whose steps differ. `dtype` is that of the matmuls, bfloat16 by
+        default as in torch.optim.Muon; factorizations run in float32. With a `process_group`, whose processes must hold
+        the same parameters and gradients, each process computes a share of the directions and receives the others.
+        Matrices of one shape are stacked within `stack_bytes` of memory, or stepped one by one where one needs more;
+        None is 6 MB on a CPU and 256 MB on a GPU. `error_if_nonfinite` makes `step` raise FloatingPointError naming the
+        parameter, on CUDA in a later step, so that no step waits for the device.
         """
         for name, value, upper in (
             ("lr", lr, math.inf),
@@ -130,7 +130,7 @@ class NuMuon(torch.optim.Optimizer):
                 index += 1
 
     def _refuse_nonfinite(self, updates: list[ParameterUpdate]) -> None:
-        """Raise for a gradient of this step, or on CUDA for one of a step before."""
+        """Raise FloatingPointError for a non-finite gradient of this step, on CUDA for one of an earlier step."""
         parameters, sums = [update.parameter for update in updates], sums_of([update.gradient for update in updates])
         if sums.device.type == "cuda":
             guilty = self._late_check(parameters, sums)
@@ -172,7 +172,7 @@ class NuMuon(torch.optim.Optimizer):
         return [Direction(*pair) for pair in zip(unstack(left), unstack(right), strict=True)]
 
     def _step_shared(self, updates: list[ParameterUpdate], group: dist.ProcessGroup) -> None:
-        """Compute this process's share of the directions, get the others', apply all."""
+        """Compute this process's share of the directions, exchange them with the other processes, apply all."""
         owners = balance([update.cost for update in updates], dist.get_world_size(group))
         rank = dist.get_rank(group)
         own = [update for update, owner in zip(updates, owners, strict=True) if owner == rank]

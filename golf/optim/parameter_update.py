@@ -1,4 +1,4 @@
-"""One parameter's step: what it descends along, what that costs, and how a direction is applied."""
+"""One parameter's update in NuMuon: momentum, aim, basis, cost, and the application of a direction."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from golf.optim.spectral import fresh_basis, resize_basis
 
 @dataclass(frozen=True)
 class Direction:
-    """left (M, k) @ right (k, N); where right is None, left is the whole direction. M ≥ N."""
+    """The direction left (M, k) @ right (k, N), M ≥ N; where right is None, left (M, N) is the whole direction."""
 
     left: Tensor
     right: Tensor | None
 
     def flat(self) -> Tensor:
-        """All numbers in a row, as they travel between processes."""
+        """All entries as one flat tensor, for the exchange between processes."""
         return self.left.flatten() if self.right is None else torch.cat((self.left.flatten(), self.right.flatten()))
 
 
@@ -37,13 +37,13 @@ class ParameterUpdate:
 
     @property
     def gradient(self) -> Tensor:
-        """The parameter's own; there is one."""
+        """The parameter's gradient, which is not None."""
         assert self.parameter.grad is not None
         return self.parameter.grad
 
     @property
     def momentum(self) -> Tensor:
-        """The state's buffer, zeros before the first step."""
+        """The momentum buffer of the state; zeros before the first step."""
         if "momentum_buffer" not in self.state:
             self.state["momentum_buffer"] = torch.zeros_like(self.parameter)
         buffer: Tensor = self.state["momentum_buffer"]
@@ -51,7 +51,7 @@ class ParameterUpdate:
 
     @property
     def aim(self) -> Tensor:
-        """What the step descends along, the longer side first."""
+        """The matrix (M, N), M ≥ N, that the step descends along: the momentum, or Nesterov's mixture."""
         aim = self.momentum
         if self.group["nesterov"]:
             aim = torch.lerp(self.gradient, aim, self.group["momentum"])
@@ -59,7 +59,7 @@ class ParameterUpdate:
 
     @property
     def is_wide(self) -> bool:
-        """Whether columns outnumber rows."""
+        """Whether the parameter has more columns than rows."""
         return self.parameter.shape[0] < self.parameter.shape[1]
 
     @property
@@ -70,19 +70,19 @@ class ParameterUpdate:
 
     @property
     def is_full_rank(self) -> bool:
-        """Whether nothing is cut off, so that no basis is needed."""
+        """Whether the update keeps all directions, so that no basis is needed."""
         return self.rank == self.sides[1]
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """What matrices of one stack have in common."""
+        """The key that matrices of one stack share: shape, rank, device, dtype and options."""
         p = self.parameter
         options = (self.group["exact"], self.group["ns_steps"], self.group["ns_coefficients"])
         return (*self.sides, self.rank, p.device, p.dtype, *options)
 
     @property
     def cost(self) -> float:
-        """Multiplications of the direction, in M N k: for sharing the work out."""
+        """Number of multiplications to compute the direction, for `balance`."""
         (m, n), k = self.sides, self.rank
         if self.is_full_rank:
             return self.group["ns_steps"] * (2 * m * n * n + n**3)
@@ -90,15 +90,15 @@ class ParameterUpdate:
 
     @property
     def elements(self) -> int:
-        """Numbers in this direction as it travels between processes."""
+        """Number of elements of `Direction.flat`."""
         m, n = self.sides
         return m * n if self.is_full_rank or self.group["exact"] else self.rank * (m + n)
 
     def working_bytes(self, itemsize: int) -> int:
-        """Most bytes that finding the direction holds at once, with products in numbers of `itemsize` bytes.
+        """Peak bytes of computing the direction, with matmuls in a dtype of `itemsize` bytes.
 
-        Below full rank of the aim, its basis and its image, and of two float32 tensors (M, k) and two (k, k) around the
-        Cholesky factorization; at full rank of the aim, two iterates and two Gram matrices.
+        Below full rank: the aim, its basis and its image, and two float32 tensors (M, k) and two (k, k) around the
+        Cholesky factorization; at full rank: the aim, two iterates and two Gram matrices.
         """
         (m, n), k = self.sides, self.rank
         if self.is_full_rank:
@@ -106,7 +106,7 @@ class ParameterUpdate:
         return itemsize * (m * n + n * k + m * k) + 8 * (m + k) * k
 
     def basis(self, aim: Tensor) -> Tensor:
-        """The last step's right directions (N, k), brought to today's rank."""
+        """The last step's right directions (N, k), resized to the present rank."""
         known = self.state.get("basis")
         if known is None:
             return fresh_basis(aim, self.rank, seed=self.seed)
@@ -121,7 +121,7 @@ class ParameterUpdate:
         return Direction(left.view(m, self.rank), right.view(self.rank, n))
 
     def apply(self, direction: Direction) -> None:
-        """Decay the parameter, step against the direction, and keep its right side as the next basis."""
+        """Decay the parameter, subtract the scaled direction, and keep its right factor as the next basis."""
         lr, left, right = self.group["lr"], direction.left, direction.right
         self._keep(right)
         decay = 1 - lr * self.group["weight_decay"]
@@ -130,15 +130,15 @@ class ParameterUpdate:
         if right is None:
             parameter.mul_(decay).add_(left, alpha=-length)
         elif right.dtype == parameter.dtype or parameter.is_cpu:
-            with products_of(right.dtype):  # in one kernel: the whole update is nowhere written down
+            with products_of(right.dtype):  # in one kernel: the (M, N) update is never materialized
                 parameter.addmm_(left.to(parameter.dtype), right.to(parameter.dtype), beta=decay, alpha=-length)
         else:
             parameter.mul_(decay).add_(left @ right, alpha=-length)
 
     def _keep(self, right: Tensor | None) -> None:
-        """The next basis, in the last one's memory where they are alike.
+        """Store the next basis, in the last one's memory where shape and dtype agree.
 
-        Row by row, as a checkpoint keeps it: a product with another layout rounds otherwise.
+        Row-major, as a checkpoint stores it: a matmul of another layout rounds differently.
         """
         known = self.state.get("basis")
         if right is None:

@@ -1,4 +1,4 @@
-"""Learning rate and rank as pure functions of the step."""
+"""Learning rate, momentum, weight decay and rank fraction as pure functions of the step."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def learning_rate(step: int, *, steps: int, warmup: float, cooldown: float, min_
 
 
 def momentum(step: int, *, steps: int, warmup: float, peak: float) -> float:
-    """Momentum at `step` of `steps`: rises in a line from 0.85 to `peak` over the share `warmup` of the steps.
+    """Momentum at `step` of `steps`: rises linearly from 0.85 to `peak` over the share `warmup` of the steps.
 
-    As in the speed runs from which the contest descends (github.com/KellerJordan/modded-nanogpt).
+    As in the speed runs that the contest is based on (github.com/KellerJordan/modded-nanogpt).
     """
     rise = round(warmup * steps)
     if step >= rise:
@@ -36,16 +36,16 @@ def momentum(step: int, *, steps: int, warmup: float, peak: float) -> float:
 
 
 def weight_decay(step: int, *, steps: int, start: float, end: float | None) -> float:
-    """Weight decay at `step` of `steps`: in a straight line from `start` to `end`, or constant without an end."""
+    """Weight decay at `step` of `steps`: linear from `start` to `end`, or constant where `end` is None."""
     return start if end is None else start + (end - start) * step / max(steps - 1, 1)
 
 
 def rank_fraction(step: int, *, steps: int, schedule: RankSchedule, end: float | None = None) -> float:
     """Share r(t) of min(M, N) directions that an update keeps (arXiv:2603.03597, section 4).
 
-    `fixed` keeps `end`; `piecewise` falls in four equal stairs; `cosine` falls along a half wave. Both start falling
-    after `hold` and have reached `end` at `finish`, early enough for the weight decay to forget the full-rank phase.
-    An `end` that is given stands for the schedule's own.
+    `fixed` keeps `end`; `piecewise` falls in four equal stairs; `cosine` falls along a half cosine. Both start to fall
+    after `hold` and reach `end` at `finish`, early enough for weight decay to remove the full-rank phase's directions.
+    `end`, where given, replaces the schedule's own.
     """
     start, end = schedule.start, schedule.end if end is None else end
     time = step / steps
@@ -61,7 +61,7 @@ def rank_fraction(step: int, *, steps: int, schedule: RankSchedule, end: float |
 
 
 def rank_of(fraction: float, *, smaller_side: int, multiple: int = 16) -> int:
-    """Rank k = ⌈fraction · min(M, N)⌉, rounded up to a multiple of 16 so that the basis is rarely rebuilt."""
+    """Rank k = ⌈fraction · min(M, N)⌉, rounded up to a multiple of 16 so that the basis is rarely resized."""
     rank = math.ceil(fraction * smaller_side - 1e-9)
     if smaller_side > multiple:
         rank = math.ceil(rank / multiple) * multiple

@@ -1,8 +1,8 @@
 """Pure functions on the singular values of matrices (..., M, N): polar factor, top-k directions, ranks.
 
-Products run in the dtype of the matrix that is given; factorizations (Cholesky), and the Gram matrices they are of, in
-float32. Nothing waits for the device but SVDs and eigendecompositions: `exact_directions`, diagnostics, and a basis
-that shrinks. Leading dimensions are batches.
+Matmuls run in the dtype of the given matrix; Cholesky factorizations, and their Gram matrices, in float32. Only SVDs
+and eigendecompositions wait for the device: `exact_directions`, diagnostics, and a basis that shrinks. Leading
+dimensions are batch dimensions.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ POLAR_EXPRESS = (
     (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
     (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
 )
-# The same for [6e-3, 1], where the top directions of a momentum lie (and below which bfloat16 holds noise): four steps
-# end within .064 of 1, and a fifth, the limit, within .001. Computed by that paper's Remez exchange, which
-# tests/optim/test_spectral.py repeats.
+# The same for [6e-3, 1], the range of the top singular values of a momentum (below it bfloat16 has only noise): four
+# steps end within .064 of 1, and a fifth, of NEWTON_SCHULZ_LIMIT, within .001. Computed by that paper's Remez exchange,
+# which tests/optim/test_spectral.py repeats.
 TOP_POLAR_EXPRESS = (
     (8.094937935730357, -22.865710697988348, 16.265931436257187),
     (3.78807793015062, -2.721039818919297, 0.5038330281752222),
@@ -31,15 +31,16 @@ TOP_POLAR_EXPRESS = (
 )
 # Their limit, the Newton-Schulz step of order five, converges cubically once singular values are near 1.
 NEWTON_SCHULZ_LIMIT = (1.875, -1.25, 0.375)
-# The published scaling: singular values must lie at or below 1 when the first quintic sees them.
+# The published scaling: singular values must be at most 1 before the first quintic.
 _SAFETY = 1.02
-# Guards 0 / 0 for a zero matrix while leaving gradients of 1e-30 their direction.
+# Avoids 0 / 0 for a zero matrix, and keeps the direction of gradients of 1e-30.
 _TINY = torch.finfo(torch.float32).tiny
 # Rounding of a float32 Gram matrix of norm 1 is a few 1e-7; the shift covers it. The proven bound of arXiv:1809.11085
 # is 10^4 times larger and would cost orthogonality.
 _CHOLESKY_SHIFT = 1e-6
-# Measured on two CPU cores with AMX: steps of 1024 x 1024 and 3072 x 1024 with k = 256 take .9 of their time by the
-# Cholesky QR, of 2048 x 2048 with k = 512 the same as by the polar factor. Not measured on a GPU.
+# Widest k for which the Cholesky QR is used. Measured on two CPU cores with AMX: with it steps of 1024 x 1024 and
+# 3072 x 1024 with k = 256 take .9 of the time with the polar factor, of 2048 x 2048 with k = 512 the same time. Not
+# measured on a GPU.
 _WIDEST_QR = 256
 
 Quintics = tuple[tuple[float, float, float], ...]
@@ -49,17 +50,17 @@ def newton_schulz(matrix: Tensor, *, steps: int = 5, quintics: Quintics = POLAR_
     """Polar factor U Vᵀ of `matrix` (..., M, N), singular values within about 0.12 of 1 after 5 steps.
 
     Steps beyond the `quintics` converge to the dtype's precision. Directions whose singular value is zero stay zero.
-    Invariant to the matrix's scale, tiny and huge included. The first Gram matrix X Xᵀ gives the scale for nothing:
-    the root of its Frobenius norm bounds ‖X‖₂ from above, and more closely than ‖X‖_F does, which torch.optim.Muon
-    divides by (not `tight`).
+    Invariant to the matrix's scale, tiny and huge included. With `tight`, the matrix is divided by the root of the
+    Frobenius norm of its first Gram matrix X Xᵀ, which is computed anyway and bounds ‖X‖₂ more closely than ‖X‖_F;
+    without, by ‖X‖_F as in torch.optim.Muon.
     """
     return _polar(_tame(matrix), steps=steps, quintics=quintics, tight=tight)
 
 
 def exact_directions(matrix: Tensor, rank: int) -> Tensor:
-    """U_k V_kᵀ (M, N) of the top `rank` singular directions by SVD: the readable twin of `top_factors`.
+    """U_k V_kᵀ (M, N) of the top `rank` singular directions by SVD: the slow reference of `top_factors`.
 
-    It maximises ⟨matrix, O⟩ over {‖O‖₂ ≤ 1, ‖O‖_* ≤ rank} (arXiv:2603.03597), the maximum being the Ky Fan norm.
+    It maximizes ⟨matrix, O⟩ over {‖O‖₂ ≤ 1, ‖O‖_* ≤ rank} (arXiv:2603.03597); the maximum is the Ky Fan norm.
     """
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
     kept = (s[:rank] > s[0] * torch.finfo(s.dtype).eps * max(matrix.shape)).to(s.dtype)
@@ -67,23 +68,23 @@ def exact_directions(matrix: Tensor, rank: int) -> Tensor:
 
 
 def top_factors(matrix: Tensor, basis: Tensor, *, steps: int = 5) -> tuple[Tensor, Tensor]:
-    """One warm-started step towards the top-k directions of `matrix` (..., M, N), M ≥ N.
+    """One warm-started subspace iteration towards the top-k directions of `matrix` (..., M, N), M ≥ N.
 
     Returns left (..., M, k) and right (..., k, N), whose product is about U_k V_kᵀ: its k singular values lie within
-    .01 of 1 after five `steps`. `basis` (..., N, k) spans last step's right directions. One subspace iteration moves it
-    towards today's, and the polar factor of the small k x N matrix is then the exact optimum inside that subspace. Its
-    rows are orthonormal, so they are the next basis: no SVD and no QR.
+    .01 of 1 after five `steps`. `basis` (..., N, k) spans the last step's right directions. The subspace iteration
+    moves it towards the present ones; the polar factor of the small k x N matrix is then the exact optimum inside that
+    subspace. Its rows are orthonormal and become the next basis, without SVD or QR.
     """
     left, largest = _image(matrix, basis)
-    # what spans the image makes no less of the matrix than that, so the image's scale tames it too
+    # leftᵀ matrix has about the image's scale, so dividing by that scale also keeps its squares in range
     return left, _polar((left.mT @ matrix).div_(largest), steps=steps, quintics=TOP_POLAR_EXPRESS)
 
 
 def fresh_basis(matrix: Tensor, rank: int, *, seed: int, power_iterations: int = 2) -> Tensor:
     """A first basis (N, rank) for `matrix` (M, N): a Gaussian sketch after power iterations.
 
-    Without a warm start, two power iterations reach what the warm start has after a few steps. The sketch is drawn on
-    the CPU from `seed`, so that every device and process draws the same one.
+    Two power iterations are as accurate as a warm start after a few steps. The sketch is drawn on the CPU from `seed`,
+    so that every device and process draws the same one.
     """
     generator = torch.Generator().manual_seed(seed)
     sketch = torch.randn(matrix.shape[1], rank, generator=generator, dtype=torch.float32)
@@ -94,7 +95,7 @@ def fresh_basis(matrix: Tensor, rank: int, *, seed: int, power_iterations: int =
 
 
 def resize_basis(matrix: Tensor, basis: Tensor, rank: int, *, seed: int) -> Tensor:
-    """The basis (N, rank) that keeps what `basis` (N, k) knows: its strongest directions, or all plus new ones."""
+    """Change `basis` (N, k) to (N, rank): keep its directions of most energy, or all of them plus new ones."""
     k = basis.shape[1]
     if rank == k:
         return basis
@@ -109,19 +110,20 @@ def resize_basis(matrix: Tensor, basis: Tensor, rank: int, *, seed: int) -> Tens
 def orthonormalize(matrix: Tensor) -> Tensor:
     """Orthonormal columns (..., M, k) spanning those of `matrix` (..., M, k).
 
-    By a shifted Cholesky QR in float32: the shift (arXiv:1809.11085) makes the factorization succeed for rank-deficient
-    input too; columns beyond the rank then come out finite and at most unit length. Of an input of condition number κ
-    it leaves singular values within about κ² shift of 1; a Newton-Schulz step brings them there. Lower precision holds
-    no directions that need it; from a width on where float32 factorizations take longer than all other work, it takes
-    the polar factor, which needs low-precision products alone.
+    By shifted Cholesky QR in float32: the shift (arXiv:1809.11085) makes the factorization succeed for rank-deficient
+    input too; columns beyond the rank are then finite and of at most unit length. For an input of condition number κ
+    singular values end within about κ² · shift of 1; for float32 a Newton-Schulz step brings them to 1, lower precision
+    does not need it. For wide input of lower precision, whose float32 factorization would take most of the time, the
+    polar factor is used, which needs low-precision matmuls alone.
     """
     return _orthonormal(_tame(matrix))
 
 
 def singular_values(matrix: Tensor) -> Tensor:
-    """Singular values (min(M, N),) float32 of a matrix (M, N), falling; those below 3e-4 of the largest are rounding.
+    """Singular values (min(M, N),) float32 of a matrix (M, N), descending.
 
-    From the eigenvalues of the smaller Gram matrix, which takes a fifth of an SVD's time.
+    From the eigenvalues of the smaller Gram matrix, in a fifth of an SVD's time; values below 3e-4 of the largest are
+    rounding errors.
     """
     tame = _tame(matrix.float())
     gram = tame.mT @ tame if matrix.shape[0] > matrix.shape[1] else tame @ tame.mT
@@ -148,14 +150,14 @@ def effective_rank(singular_values: Tensor) -> float:
 
 
 def _image(matrix: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    """Orthonormal columns (..., M, k) spanning those of matrix @ basis, and the size (..., 1, 1) of that."""
+    """Orthonormal columns (..., M, k) spanning those of matrix @ basis, and its largest magnitude (..., 1, 1)."""
     image = matrix @ basis
     largest = _largest(image)
     return _orthonormal(image.div_(largest)), largest
 
 
 def _orthonormal(tame: Tensor) -> Tensor:
-    """`orthonormalize` for entries of at most 1."""
+    """`orthonormalize` for a matrix whose entries are at most 1."""
     if tame.dtype != torch.float32 and tame.shape[-1] > _WIDEST_QR:
         return _polar(tame, quintics=TOP_POLAR_EXPRESS)
     q = _cholesky_qr(tame)
@@ -171,7 +173,7 @@ def _cholesky_qr(matrix: Tensor) -> Tensor:
     trace = diagonal.sum(-1, keepdim=True)
     diagonal.add_(trace, alpha=_CHOLESKY_SHIFT).add_(_TINY)
     factor, _ = torch.linalg.cholesky_ex(gram)
-    # transposed, as LAPACK's column order has it: the rows that come back lie one after another
+    # solved transposed: LAPACK is column-major, so the rows of the result are contiguous
     return torch.linalg.solve_triangular(factor, full.mT, upper=False).mT
 
 
@@ -212,10 +214,10 @@ def _plus(beta: float, term: Tensor, alpha: float, left: Tensor, right: Tensor) 
 
 
 def _tame(matrix: Tensor) -> Tensor:
-    """`matrix` over its largest entry, so that squares of 1e-30 and 1e30 neither vanish nor overflow."""
+    """`matrix` divided by its largest magnitude, so that squares of 1e-30 and 1e30 neither vanish nor overflow."""
     return matrix / _largest(matrix)
 
 
 def _largest(matrix: Tensor) -> Tensor:
-    """Magnitude (..., 1, 1) of the largest entry, or a tiny one."""
+    """The largest magnitude (..., 1, 1) of an entry, at least the smallest normal float32."""
     return matrix.abs().amax(dim=(-2, -1), keepdim=True).clamp_min_(_TINY)

@@ -1,4 +1,4 @@
-"""Work shared out between the processes of one run: who computes which matrix, and how all get the results."""
+"""Divide matrices between the processes of one run by cost, and exchange the results."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 def balance(costs: Sequence[float], processes: int) -> list[int]:
-    """The process that owns each item: the costliest first, each to whoever has least to do so far.
+    """The process that owns each item: items by descending cost, each to the process with the least load so far.
 
-    Graham's rule: the busiest process has at most 4/3 of what the best division would give it. Ties go to the lower
-    index, so that every process comes to the same answer by itself.
+    Graham's rule (longest processing time first): the largest load is at most 4/3 of the optimum. Ties go to the lower
+    index, so that every process computes the same result.
     """
     loads, owners = [0.0] * processes, [0] * len(costs)
     for item in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
@@ -33,7 +33,7 @@ def exchange(
 ) -> list[Tensor]:
     """Every item's flat tensor on every process, given this process's `own` in order; `sizes` are in elements.
 
-    One gathering of pieces padded to the largest share, which costs less than a message for each item.
+    One all_gather of pieces padded to the largest share, which costs less than a message for each item.
     """
     processes, rank = dist.get_world_size(group), dist.get_rank(group)
     shares = [[size for size, owner in zip(sizes, owners, strict=True) if owner == p] for p in range(processes)]
@@ -41,7 +41,7 @@ def exchange(
     if own:
         torch.cat(list(own), out=piece[: sum(shares[rank])])
     gathered = [torch.empty_like(piece) for _ in range(processes)]
-    # as bytes, because gloo does not know every dtype
+    # as bytes, because gloo does not support every dtype
     dist.all_gather([each.view(torch.uint8) for each in gathered], piece.view(torch.uint8), group=group)
     parts = [iter(_split(row, share)) for row, share in zip(gathered, shares, strict=True)]
     return [next(parts[owner]) for owner in owners]

@@ -1,4 +1,4 @@
-"""What a training sees of itself now and then: validation loss, spectra of its matrices, the size it would pack to."""
+"""Diagnostics of a training: validation loss, spectra of its matrices, and the predicted size of its pack."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from golf.optim.schedules import rank_of
 from golf.optim.spectral import effective_rank, energy_share, singular_values, stable_rank
 from golf.training.state import TrainingState
 
-# Sequences behind each predicted size during training: its error from them is below that of the entropy estimate. They
-# go to the threads as batches, and more batches than two cost more than a third thread gains.
+# Sequences of each predicted size during training: the error from so few is below that of the entropy estimate. Batches
+# run in parallel threads; more than two batches cost more than a third thread gains.
 _ESTIMATE_WINDOWS = 8
 _ESTIMATE_BATCHES = 2
 
 
 def diagnose(state: TrainingState, before: dict[str, Tensor]) -> tuple[dict[str, Any], SizeEstimate]:
-    """Validation loss, spectra by matrix and by role, and the predicted packed size, of what would be packed now.
+    """Validation loss, spectra by matrix and by role, and predicted packed size; of the average where there is one.
 
-    `before` are the matrices before the last step. Raises Diverged.
+    Spectra are those of the weights; `before` holds the matrices before the last step. Raises Diverged.
     """
     state.check_weights()
     spectra = matrix_figures(state.model, before, share=state.recipe.optimizer.rank.end)
@@ -44,7 +44,7 @@ def diagnose(state: TrainingState, before: dict[str, Tensor]) -> tuple[dict[str,
 
 
 def score_model(state: TrainingState, tokens: int, stop: Callable[[], None] | None = None) -> Score:
-    """Loss on the first `tokens` validation tokens."""
+    """Score on the first `tokens` validation tokens."""
     # one more token than targets, so that a power of two of them are scored
     scored = state.data.val.slice(0, min(tokens + 1, len(state.data.val)))
     return measure_loss(
@@ -58,7 +58,7 @@ def score_model(state: TrainingState, tokens: int, stop: Callable[[], None] | No
 
 
 def predict_size(state: TrainingState) -> SizeEstimate:
-    """The packed size at the recipe's cap, were the run to end now."""
+    """The estimated size of a pack of the present weights at the recipe's cap."""
     recipe, T = state.recipe, state.recipe.train.sequence_length
     tokens = _ESTIMATE_WINDOWS // _ESTIMATE_BATCHES * T
     windows = Batches(state.data.train, batch_tokens=tokens, sequence_length=T, seed=recipe.seed + 1)
@@ -81,7 +81,7 @@ def predict_size(state: TrainingState) -> SizeEstimate:
 
 
 def matrices_of(model: Transformer) -> dict[str, Tensor]:
-    """Copies of every matrix, to compare with after a step."""
+    """Copies of every matrix by name, from which `matrix_figures` computes the update."""
     return {name: p.detach().clone() for name, p in model.named_parameters() if p.ndim == 2}
 
 

@@ -1,4 +1,4 @@
-"""What a training would be: counted and timed, nothing written, no text read."""
+"""Plan a training without running it: parameters, FLOPs, bytes and time; nothing is written and no text is read."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from golf.training.results import Plan
 _BYTE_PIECES = 260
 # Bits a weight at which a quickstart model reaches the default pack.target_gap: 6.05 (docs/log.md, Predictions).
 NOMINAL_BITS = 6.0
-# Tokens of a timed pass: enough to show the throughput, seconds even for a model of the contest's size on two cores.
+# Tokens of a timed pass: enough to measure throughput; takes seconds for a model of the contest's size on two cores.
 _TIMED_TOKENS = 2048
 # Manifest, tokenizer and scales of an artifact, as measured on the quickstart.
 _OVERHEAD = 12_000
 
 
 def plan(recipe: Recipe, *, device: torch.device) -> Plan:
-    """Parameters, tokens, FLOPs and predicted bytes by arithmetic; the time from a few real steps on random tokens."""
+    """Compute parameters, tokens, FLOPs and predicted bytes; estimate the time from a few steps on random tokens."""
     vocab = _BYTE_PIECES if recipe.tokenizer.kind == "bytes" else recipe.tokenizer.vocab_size
     shapes = dict(parameter_shapes(recipe.model, vocab))
     counts = {name: int(torch.Size(shape).numel()) for name, shape in shapes.items()}
@@ -52,12 +52,12 @@ def plan(recipe: Recipe, *, device: torch.device) -> Plan:
 
 
 def _seconds_per_step(recipe: Recipe, vocab: int, device: torch.device) -> float:
-    """Median time of one micro-batch's forward and backward, times their number, plus the optimizer's step."""
+    """The shorter of two times of a micro batch's forward and backward, times their number, plus the optimizer's."""
     section = recipe.train
     model = Transformer(recipe.model, vocab)
     initialize(model, seed=recipe.seed)
     optimizers = Optimizers(recipe.optimizer, model.to(device))
-    # the smallest slice that still shows the throughput; a full batch of a large recipe would take minutes here
+    # the smallest slice that still measures throughput; a full batch of a large recipe would take minutes here
     rows = max(1, min(section.batch_tokens, section.micro_batch_tokens, _TIMED_TOKENS) // section.sequence_length)
     windows = torch.randint(vocab, (rows, section.sequence_length + 1), device=device)
     passes, steps = [], []

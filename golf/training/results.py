@@ -1,4 +1,4 @@
-"""What a training, and its dry run, return: plain values that reports turn into tables and JSON."""
+"""TrainResult and Plan: what a training and its dry run return, as plain values for tables and JSON."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class TrainResult:
     val_loss: float
     val_bpb: float
     xz_bpb: float
-    """`xz -9e` on the same text: a yardstick that knows no training data"""
+    """Bits per byte of `xz -9e` on the same text, a baseline without a model."""
     val_tokens: int
     val_bytes: int
     seconds: float
     reserved_seconds: float
-    """of train.max_seconds, left to packing"""
+    """Seconds of train.max_seconds left to packing."""
     predicted_bytes: int
     weights_sha256: str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training would be, before any of it: nothing is written."""
+    """Size, FLOPs, bytes and estimated time of a training that was not run."""
 
     name: str
     parameters: int

@@ -1,4 +1,4 @@
-"""Everything that changes while training: weights, optimizers, step and time; saved and restored as one."""
+"""TrainingState: weights, optimizers, step and time of a training; saved and restored together."""
 
 from __future__ import annotations
 
@@ -37,18 +37,21 @@ class TrainingState:
     step: int = 0
     elapsed: float = 0.0
     average: dict[str, Tensor] = field(default_factory=dict)
-    """exponential moving averages of the weights by name; empty where train.ema is 0"""
+    """Exponential moving averages of the weights by name; empty where train.ema is 0."""
     reserved: float = 0.0
-    """seconds of train.max_seconds left to packing: the first process's, which all have from the first step on"""
+    """Seconds of train.max_seconds left to packing; from the first step on all processes have the first one's value."""
     agreed_elapsed: float = 0.0
-    """`elapsed` of the first process before the last step: what all processes reckon the schedule with"""
+    """`elapsed` of the first process before the last step; all processes compute the schedule from it."""
     agreed_stop: bool = False
-    """whether any process had been asked to stop before the last step"""
+    """Whether any process had been asked to stop before the last step."""
 
     def take_step(
         self, loss_of: Callable[[Tensor], Tensor], batch: NDArray[np.int64], *, steps: int, stopping: bool
     ) -> dict[str, float]:
-        """One optimizer step of `steps` on `batch` (B, T+1); returns its loss, learning rate and rank fraction."""
+        """Take one optimizer step of `steps` on `batch` (B, T+1) int64; return loss, learning rate and rank fraction.
+
+        Raises Diverged where the loss or a gradient is not finite.
+        """
         section = self.recipe.train
         multiplier = learning_rate(
             self.step, steps=steps, warmup=section.warmup, cooldown=section.cooldown, min_lr=section.min_lr
@@ -70,7 +73,10 @@ class TrainingState:
         return {"train_loss": loss, "lr": self.recipe.optimizer.lr * multiplier, "rank_fraction": rank}
 
     def _backward(self, loss_of: Callable[[Tensor], Tensor], batch: NDArray[np.int64]) -> float:
-        """Gradients of this process's rows, whose sum over all processes is that of the batch; returns its part."""
+        """Accumulate the gradient of this process's rows; return their part of the loss.
+
+        Gradients and losses of all processes add up to those of the batch.
+        """
         own = torch.from_numpy(self.processes.rows(batch))
         if self.device.type == "cuda":
             own = own.pin_memory()
@@ -84,7 +90,7 @@ class TrainingState:
         return float(total)
 
     def _update_average(self) -> None:
-        """Move the averages towards the weights; the first steps count fully, so that the start is forgotten."""
+        """Update the moving averages; the decay is smaller in early steps, so that the initial weights fade."""
         if not (decay := self.recipe.train.ema):
             return
         weights = {name: p.detach() for name, p in self.model.named_parameters()}
@@ -96,7 +102,7 @@ class TrainingState:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The model with its averages in place of its weights, where it has averages: what will be packed."""
+        """Within the block the model has its averages as weights, if there are any: the weights that are packed."""
         if not self.average:
             yield
             return
@@ -128,7 +134,7 @@ class TrainingState:
         state = RunState.of(checkpoint.state, source=str(self.run.checkpoint))
         if state.text != self.data.fingerprint:
             raise UsageError(
-                f"{self.run.folder}: the text at hand is not the one this run was trained on; give it back"
+                f"{self.run.folder}: the text found is not the one this run was trained on; restore that text"
             )
         try:
             self.model.load_state_dict(_part(checkpoint.tensors, "model."))
@@ -143,9 +149,9 @@ class TrainingState:
         return "; ".join(each for each in notes if each) or None
 
     def _keep_matmul_dtype(self, recorded: str | None) -> str | None:
-        """Go on in the type of products that "auto" came to when the run began; returns a note where that is slow here.
+        """Keep the dtype of products that "auto" resolved to when the run began; return a note where it is slow here.
 
-        A recipe that names a type keeps it by itself; older checkpoints record none.
+        A recipe that names a dtype needs no record; older checkpoints have none.
         """
         section, here = self.recipe.optimizer, self.optimizers.matmul_dtype
         if section.matmul_dtype != "auto" or recorded in (None, here):
@@ -155,7 +161,7 @@ class TrainingState:
         return f"the optimizer goes on in {recorded}, as the run began; {here} would be faster on this machine"
 
     def _other_arithmetic(self, before: RunState) -> str | None:
-        """What makes the rest of the run differ in the last bits from an uninterrupted one."""
+        """A note on changed threads or processes, with which a resumed run is not bit-identical; None without."""
         now = self._state()
         changed = [
             f"{getattr(before, key)} {key}, now {getattr(now, key)}"
@@ -180,12 +186,12 @@ class TrainingState:
         )
 
     def kept(self) -> str:
-        """What a user has left after a failure, and what to try."""
+        """Part of an error message: the checkpoint that is kept after a failure, and what to try."""
         kept = "the last good checkpoint is kept" if self.run.checkpoint.exists() else "no checkpoint was written yet"
         return f"{kept} in {self.run.folder}; try a smaller optimizer.lr"
 
     def _blame(self, loss: float) -> str:
-        """Which step, which tensor, and what to try, when training stopped being finite."""
+        """The message of Diverged: the step, the tensor that is not finite, and what to try."""
         where = f"step {self.step + 1}"
         if np.isfinite(loss):
             named = self.model.named_parameters()
@@ -198,7 +204,7 @@ class TrainingState:
 
 
 def precision(device: torch.device) -> Any:
-    """bf16 products on CUDA; float32 on the CPU, where resuming must be exact."""
+    """bfloat16 autocast on CUDA; float32 on the CPU, where resuming must be exact."""
     return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
 
 

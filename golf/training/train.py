@@ -1,4 +1,4 @@
-"""The first flow: recipe → data → model → optimizers → checkpoint."""
+"""The flow `train`: recipe → data → model → optimizers → checkpoint."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from golf.training.diagnostics import diagnose, matrices_of, predict_size, score
 from golf.training.results import TrainResult
 from golf.training.state import TrainingState
 
-# Seconds of train.max_seconds that packing will need: (recipe, model, text, device, observer) → seconds. The
-# packer has it; flows do not import one another, so callers hand it over.
+# Seconds of train.max_seconds that packing will need: (recipe, model, text, device, observer) → seconds. Callers pass
+# `golf.packing.timing.reserve`, because flows do not import one another.
 Reserve = Callable[[Recipe, Transformer, TokenSet, torch.device, Observer], float]
 
 _PREPARING = "stopped while preparing the text; the same command goes on from what is cached"
@@ -47,12 +47,13 @@ def train(
     processes: Processes = ALONE,
     reserve: Reserve | None = None,
 ) -> TrainResult | None:
-    """Train what `recipe` says into `run`; with `resume`, continue from its newest checkpoint.
+    """Train the model of `recipe` into the folder `run`; with `resume`, continue from its newest checkpoint.
 
     On the CPU the same recipe, text, threads, processes and library versions give the same weights bit for bit,
-    whether interrupted or not. Of several processes the first writes and returns a result, the others None. `reserve`
-    estimates what a pack will take of train.max_seconds; a recipe whose budget.clock is "calibration" needs one. Raises
-    Interrupted (saved), Diverged, DataError, DamagedCheckpoint, and EnvironmentFailure where another process ended.
+    whether interrupted or not. Of several processes the first writes and returns a result, the others return None.
+    `reserve` estimates the seconds of train.max_seconds that a pack will take; a recipe whose budget.clock is
+    "calibration" needs one. Raises Interrupted (saved), Diverged, DataError, DamagedCheckpoint, and EnvironmentFailure
+    where another process ended.
     """
     if not processes.first:
         processes.wait()  # until the first one has the text in the cache
@@ -67,7 +68,7 @@ def train(
     elif processes.first:
         state.reserved = _reserved(state, reserve, stop, observer)
         if run.recipe.exists():
-            # an earlier run's files; everything that could refuse the new one has had its say
+            # an earlier run's files: cleared only now, after all checks that could refuse the new run
             run.clear()
     if processes.first:
         truncate_metrics(run.metrics, state.step)
@@ -84,10 +85,10 @@ def claim_folder(
     force: bool,
     instead: str = "continue it with --resume, or start over with --force",
 ) -> None:
-    """Make sure that training `recipe` into `run` destroys nothing and mixes nothing; raises UsageError.
+    """Check that training `recipe` into `run` neither overwrites nor mixes runs; raises UsageError.
 
-    `resume` wants a checkpoint of the same recipe there, `force` allows any run there, neither wants none; `instead` is
-    what to do then where there is one.
+    `resume` needs a checkpoint of the same recipe in the folder, `force` allows any run there; without both there must
+    be none, and `instead` is the advice in the error.
     """
     held = run.checkpoint.exists() or run.previous_checkpoint.exists()
     if resume:
@@ -128,7 +129,7 @@ def _open(
 
 
 def _reserved(state: TrainingState, reserve: Reserve | None, stop: StopFlag, observer: Observer) -> float:
-    """Seconds of train.max_seconds that packing will need, where budget.clock counts it in; UsageError where all."""
+    """Seconds of train.max_seconds that packing will need where budget.clock counts them; UsageError where all."""
     recipe = state.recipe
     if recipe.budget.clock != "calibration":
         return 0.0
@@ -138,13 +139,13 @@ def _reserved(state: TrainingState, reserve: Reserve | None, stop: StopFlag, obs
     watched = observer.stopping(stop, _TIMING)
     seconds = reserve(recipe, state.model, state.data, state.device, watched)
     observer.note(
-        f"{seconds:.1f} s of train.max_seconds = {recipe.train.max_seconds:g} are left to calibration and tuning"
+        f"{seconds:.1f} s of train.max_seconds = {recipe.train.max_seconds:g} are left to calibration and fine-tuning"
     )
     return seconds
 
 
 def _steps(state: TrainingState, stop: StopFlag, observer: Observer) -> SizeEstimate | None:
-    """The training loop, from the session's step to its last; returns the last predicted size."""
+    """The training loop, from the state's step to the last one; returns the last predicted size."""
     section = state.recipe.train
     batches = Batches(
         state.data.train,
@@ -165,7 +166,7 @@ def _steps(state: TrainingState, stop: StopFlag, observer: Observer) -> SizeEsti
         if state.processes.count == 1:
             state.agreed_elapsed, state.agreed_stop = state.elapsed, stop.stopped()
         done = state.step >= _last_step(state)
-        diagnosing = diagnosing or done  # a slow step may be the last although another one was foreseen
+        diagnosing = diagnosing or done  # after a slow step the clock may allow no other, although one was expected
         speaks = diagnosing or state.step % section.log_every == 0 or clock.is_first(state.step)
         if speaks and state.processes.first:
             record = _record(state, clock, figures)
@@ -185,7 +186,7 @@ def _steps(state: TrainingState, stop: StopFlag, observer: Observer) -> SizeEsti
 
 
 def _last_step(state: TrainingState) -> int:
-    """The step at which the run ends: the recipe's, or the one at which its own seconds will be spent."""
+    """The step at which the run ends: the recipe's, or the one at which its seconds of training are spent."""
     section = state.recipe.train
     if section.max_seconds is None:
         return section.steps
@@ -212,7 +213,7 @@ def _record(state: TrainingState, clock: Clock, figures: dict[str, float]) -> di
 
 
 def _peak(state: TrainingState) -> float | None:
-    """bfloat16 FLOP/s that the run's devices could reach together; None where nobody has published it."""
+    """Published peak bfloat16 FLOP/s of all the run's devices together; None where it is not known."""
     if state.device.type != "cuda":
         return None
     peak = peak_flops(torch.cuda.get_device_name(state.device))
@@ -220,7 +221,7 @@ def _peak(state: TrainingState) -> float | None:
 
 
 def _stop(state: TrainingState, stop: StopFlag) -> None:
-    """Raise Interrupted, with what is saved and how to go on; in every process when one was asked."""
+    """Raise Interrupted with a message on how to continue; in every process when one was asked to stop."""
     if not stop.stopped():
         stop.receive(15)
     folder, steps = state.run.folder, state.recipe.train.steps
@@ -231,7 +232,7 @@ def _stop(state: TrainingState, stop: StopFlag) -> None:
 
 
 def _measure(state: TrainingState, prediction: SizeEstimate | None, stop: StopFlag, observer: Observer) -> TrainResult:
-    """Score the checkpoint as re-read from disk, beside `xz -9e` on the same text."""
+    """Score the checkpoint as re-read from disk, and `xz -9e` on the same text."""
     observer.stage("measure", 0.0)
     if note := state.restore():
         observer.note(note)

@@ -1,4 +1,4 @@
-"""Which windows of text a training step sees: a pure function of the step, so that the step is the whole cursor."""
+"""Batches of windows of training text as a pure function of the step, so that resuming needs only the step."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from golf.data.shards import TokenStream
 from golf.errors import DataError
 
-# Four rounds make a Feistel network a pseudo-random permutation (Luby & Rackoff 1988); small domains want more.
+# Four rounds make a Feistel network a pseudo-random permutation (Luby & Rackoff 1988); small domains need more.
 _ROUNDS = 8
-# Bits of a half at least: with one, too few orders of a handful of windows could come about.
+# Least bits of a half: one bit would allow too few orders of a handful of windows.
 _LEAST_HALF = 2
 
 
 class Batches:
-    """Batches of windows of T + 1 tokens, each window once an epoch, in an order of `seed` and the epoch alone.
+    """Batches of windows of T + 1 tokens, each window once an epoch, in an order given by `seed` and the epoch alone.
 
-    Laws: `batch(step)` depends on nothing but the stream, the arguments and `step`; within an epoch the windows are
-    `stride T` apart and none is taken twice. Every epoch starts at another offset, so that windows differ too.
+    Laws: `batch(step)` depends on nothing but the stream, the arguments and `step`; within an epoch windows start T
+    tokens apart and none is taken twice. Every epoch starts at another offset, so that its windows differ too.
     """
 
     def __init__(self, stream: TokenStream, *, batch_tokens: int, sequence_length: int, seed: int) -> None:
@@ -35,7 +35,7 @@ class Batches:
             )
         self._stream, self._seed = stream, seed
         self.rows, self.sequence_length = batch_tokens // T, T
-        # All offsets below T leave this many windows; a stream of hardly more than one window keeps that one.
+        # Every offset below T leaves this many windows; a stream of little more than one window has one.
         self.windows_per_epoch = max(1, (len(stream) - T) // T)
         self._offsets = min(T, len(stream) - self.windows_per_epoch * T)
         self._epoch: tuple[int, int, Permutation] | None = None
@@ -76,14 +76,14 @@ class Batches:
 
 
 class Permutation:
-    """A pseudo-random bijection of 0 ... size-1 that takes no memory: a Feistel network with cycle walking.
+    """A pseudo-random bijection of 0 ... size-1 in constant memory: a Feistel network with cycle walking.
 
-    The network permutes the next power of four; a value that lands outside is sent through again until it is inside,
-    at most four times on average (Black & Rogaway 2002), or 16 / `size` times where that is more.
+    The network permutes the next power of four; a value outside the range is permuted again until it is inside, at most
+    four times on average (Black & Rogaway 2002), or 16 / `size` times where that is more.
     """
 
     def __init__(self, size: int, *, key: bytes) -> None:
-        """Permute `size` numbers, 1 to 2^62, in an order of `key` alone."""
+        """Permute `size` numbers, 1 to 2^62, in an order given by `key` alone; raises ValueError for other sizes."""
         if not 1 <= size <= 1 << 62:
             raise ValueError(f"a permutation of {size} numbers is not supported")
         self.size = size
@@ -107,7 +107,7 @@ class Permutation:
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser (Steele, Lea & Flood 2014), modulo 2^64."""
+    """SplitMix64's finalizer (Steele, Lea & Flood 2014), modulo 2^64."""
     x = (x ^ x >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ x >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
     return x ^ x >> np.uint64(31)

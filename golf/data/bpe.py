@@ -1,4 +1,4 @@
-"""Training a SentencePiece BPE model: text in, the bytes of a small lossless model out."""
+"""Train a small lossless SentencePiece BPE model on text."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from golf.data.model_proto import Piece, PieceType, build_model, parse_model
 from golf.errors import DataError
 
 # Measured on the standard library (1,024 pieces, bytes per token of the validation split): the first 8 KiB of each file
-# 2.70, 32 KiB 2.72, whole files 2.71. A cap on each document keeps one large table from owning the vocabulary.
+# 2.70, 32 KiB 2.72, whole files 2.71. The limit keeps one large document from dominating the vocabulary.
 _DOCUMENT_LIMIT = 32 << 10
-# Ten million characters train in 3 s on one core; more moved no figure.
+# Ten million characters train in 3 s on one core; more changed no measurement.
 _SAMPLE_LIMIT = 10_000_000
-# Rarer characters are left to byte pieces; .999 and .9999 give the same bytes per token within 0.2 %.
+# Share of the text that single characters cover; rarer ones become byte pieces. .999 and .9999 give the same bytes per
+# token within 0.2 %.
 _COVERAGE = 0.9995
-# Indentation, and what comes before it, wants long pieces: 16 characters give 1 % fewer bytes per token, 64 no more.
+# Characters of a piece. Indentation needs long pieces: 16 characters give 1 % fewer bytes per token, 64 no more.
 _LONGEST_PIECE = 32
 # pad, bos, eos, unk, and 256 bytes
 _SPECIAL = 4 + 256
 
-# SentencePiece's trainer forbids pieces that end in a space, takes a tab for a boundary and drops line ends. For pieces
-# across words these four are private-use characters, without a meaning to it, while it trains, and are written back
-# afterwards: 2.71 bytes per token; 2.55 with split_by_whitespace off alone, 2.36 with neither.
+# SentencePiece's trainer forbids pieces that end in a space, treats a tab as a boundary and drops line ends. For pieces
+# across words these four are replaced by private-use characters, which it does not treat specially, during training,
+# and restored afterwards: 2.71 bytes per token; 2.55 with split_by_whitespace off alone, 2.36 with neither.
 _STAND_INS = {" ": "\ue000", "\t": "\ue001", "\n": "\ue002", "\r": "\ue003"}
 _HIDE = str.maketrans(_STAND_INS)
 _REVEAL = str.maketrans({mark: "▁" if char == " " else char for char, mark in _STAND_INS.items()})
@@ -40,9 +41,9 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int, *, across_words: 
     """Train a lossless BPE model of exactly `vocab_size` pieces; the same texts in any order give the same bytes.
 
     Ids follow the contest: pad 0, bos 1, eos 2, unk 3; then 256 byte pieces, merges by priority, single characters.
-    With `across_words` a piece may be any run of characters (`):`, line end and indent; `return self.`), which packs
-    code densest: 2.71 bytes per token against 2.59. Without it no piece ends in a space or mixes letters with signs.
-    Training sees a sample of the texts, chosen by hash, so its time is bounded. Raises DataError where the texts hold
+    With `across_words` a piece may be any run of characters (`):`, line end and indent; `return self.`), which gives
+    most bytes per token of code: 2.71 against 2.59. Without it no piece ends in a space or mixes letters with signs.
+    Training uses a sample of the texts, chosen by hash, so its time is bounded. Raises DataError where the texts hold
     too few different pieces, naming the largest vocab_size they allow.
     """
     room = vocab_size - _SPECIAL
@@ -71,13 +72,13 @@ def _train_on(sample: list[str], vocab_size: int, *, limit: int, across_words: b
 def _sample(texts: Iterable[str]) -> list[str]:
     """Beginnings of the texts with the smallest hashes, up to _SAMPLE_LIMIT characters, in the order of their hashes.
 
-    Law: the same set of texts gives the same sample, in whatever order it comes.
+    Law: the same set of texts gives the same sample in any order.
     """
     kept: list[tuple[int, str]] = []
     total = 0
     for text in texts:
         head = text[:_DOCUMENT_LIMIT]
-        # negative, so that the heap's first is the largest hash
+        # negative, so that the heap's first entry has the largest hash
         heapq.heappush(kept, (-int.from_bytes(hashlib.sha256(head.encode()).digest()), head))
         total += len(head)
         while total > _SAMPLE_LIMIT:
@@ -86,14 +87,14 @@ def _sample(texts: Iterable[str]) -> list[str]:
 
 
 def _frequent_characters(sample: list[str], *, limit: int) -> set[str]:
-    """The commonest characters that cover _COVERAGE of the sample, `limit` at most."""
+    """The most frequent characters that cover _COVERAGE of the sample, `limit` at most."""
     counts: Counter[str] = Counter()
     for text in sample:
         counts.update(text)
     needed = _COVERAGE * counts.total()
     characters: set[str] = set()
     covered = 0
-    # ties are broken by code point, not by which came first
+    # ties are broken by code point, not by order of occurrence
     for char, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         if covered >= needed or len(characters) == limit:
             break
@@ -104,7 +105,7 @@ def _frequent_characters(sample: list[str], *, limit: int) -> set[str]:
 
 
 def _fragments(sample: list[str], characters: set[str]) -> Iterator[str]:
-    """Runs of `characters`: no merge crosses a rare character, which will be bytes."""
+    """Yield runs of `characters`: no merge crosses a rare character, which becomes byte pieces."""
     run = re.compile(f"[{re.escape(''.join(sorted(characters)))}]+")
     for text in sample:
         for match in run.finditer(text):
@@ -152,7 +153,7 @@ def _why(complaint: str, vocab_size: int) -> str:
 
 
 def _without_merges(vocab_size: int) -> bytes:
-    """The model of a text with no character worth a piece: bytes alone, if that is all that was asked for."""
+    """The model of a text without frequent characters: byte pieces alone; raises DataError where more are wanted."""
     if vocab_size != _SPECIAL:
         raise DataError(
             f"the training text has too few different pieces for tokenizer.vocab_size = {vocab_size}; "

@@ -1,7 +1,7 @@
-"""Tokens and tokenizers kept between runs. What does not match its digest is as good as absent, never an error.
+"""Cache of tokens and tokenizers by digest. A file that does not match its digest counts as absent, not as an error.
 
-Every file is replaced whole, its content follows from its name, and the record of a set comes last: processes that
-fill one cache at the same time write the same bytes.
+Files are replaced atomically, their content is determined by their name, and the record of a set is written last, so
+processes that fill one cache at the same time write the same bytes.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _RECORD = "tokens.json"
 
 @dataclass(frozen=True)
 class CachedSplit:
-    """One split as it lies in the cache."""
+    """One split read from the cache."""
 
     stream: TokenStream
     accounting: Accounting
 
 
 def cache_key(*parts: str | int) -> str:
-    """Name of what follows from `parts`: 32 hex digits."""
+    """The cache's name, 32 hex digits, for content that is determined by `parts`."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -52,7 +52,7 @@ def read_tokenizer(path: Path) -> Tokenizer | None:
 
 
 def write_tokenizer(path: Path, serialized: bytes) -> None:
-    """Keep a serialized model at `path`, its digest beside it."""
+    """Write a serialized model at `path`, and its digest next to it."""
     durable.write_bytes(path, serialized)
     durable.write_text(path.with_suffix(".sha256"), hashlib.sha256(serialized).hexdigest())
 
@@ -79,7 +79,7 @@ def write_record(folder: Path, splits: Mapping[Split, tuple[list[str], Accountin
 
 
 def read_splits(folder: Path, *, vocab_size: int) -> dict[Split, CachedSplit] | None:
-    """The splits of `folder`, each shard held against its digest; None where anything is absent or damaged."""
+    """The splits of `folder`, each shard checked against its digest; None where anything is absent or damaged."""
     try:
         text = (folder / _RECORD).read_text("utf-8")
         content = json.loads(text)["splits"]
@@ -91,7 +91,7 @@ def read_splits(folder: Path, *, vocab_size: int) -> dict[Split, CachedSplit] | 
 
 
 def _record_text(content: dict[Any, Any]) -> str:
-    """The record as it is written: its content and, because counts in it are believed, the digest of that."""
+    """The record as written: its content and the content's digest, because counts in it are not checked again."""
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return json.dumps({"splits": content, "sha256": digest}, indent=1, sort_keys=True) + "\n"
 

@@ -1,7 +1,7 @@
-"""Where text comes from, and which of it validates.
+"""Split a corpus into train and validation documents, by hash.
 
 Laws: the order is fixed; no document of one split is in the other, not even as a copy under another name; a document's
-split does not depend on what else there is.
+split does not depend on the other documents.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ SPLITS: tuple[Split, Split] = ("train", "val")
 
 # Tests are data tables more than code, bundled packages differ between machines, idlelib's tests are named idle_test.
 _SKIPPED = frozenset({"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"})
-# Written when Python is built, full of that machine's paths and flags.
+# Generated when Python is built; contains that machine's paths and flags.
 _BUILT = "_sysconfigdata"
-# Names the hash, so that it is independent of every other one. Chosen among a dozen by how representative CPython
-# 3.11's split is: 507 kB in 30 files; `xz -9e` needs 1.54 bits a byte, and 1.62 ± 0.10 on random slices of that size.
+# Prefix of the hashed key. Chosen among a dozen by how representative CPython 3.11's split is: 507 kB in 30 files;
+# `xz -9e` needs 1.54 bits a byte, and 1.62 ± 0.10 on random slices of that size.
 _SPLIT = b"golf/data/split\0"
 
 
@@ -66,7 +66,7 @@ def _validation(section: Data) -> Iterator[Document]:
 
 
 def _training(section: Data) -> Iterator[Document]:
-    """Everything that is not chosen for validation; copies of validation documents may still be among it."""
+    """All documents not chosen for validation; copies of validation documents may still be among them."""
     if section.source == "stdlib":
         return _stdlib(section, validating=False)
     return _own_text(section)
@@ -79,7 +79,7 @@ def _own_text(section: Data) -> Iterator[Document]:
 
 
 def _stdlib(section: Data, *, validating: bool) -> Iterator[Document]:
-    """Python's own sources by path; the split is known from the path, so only the files asked for are read."""
+    """Python's own sources by path; the path decides the split, so only files of the wanted split are read."""
     root = Path(sysconfig.get_path("stdlib"))
     files = visible_files(root, skipped=_SKIPPED)
     names = sorted(file.relative_to(root).as_posix() for file in files if _is_source(file.name))
@@ -101,7 +101,7 @@ def _source(file: Path) -> str:
 
 
 def validates(key: bytes, share: float) -> bool:
-    """Whether a document of this key, its content or its path, hashes into the validation share."""
+    """Whether a document with this key (its content or its path) hashes into the validation `share`."""
     return int.from_bytes(hashlib.sha256(_SPLIT + key).digest()[:8]) / 2**64 < share
 
 

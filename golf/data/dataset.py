@@ -1,4 +1,4 @@
-"""Texts → a folder of shards with its tokenizer, and what such a folder holds."""
+"""Write texts as a folder of shards with its tokenizer (golf data prepare), and count a folder (golf data info)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from golf.runtime import durable
 from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
 
-# Tokens looked at in one go: 32 MB.
+# Tokens checked at a time: 32 MB.
 _BLOCK = 16_000_000
 _STOPPED = "stopped while writing shards; none is kept"
 
@@ -46,10 +46,10 @@ def prepare_dataset(
     stop: StopFlag,
     observer: Observer = Observer(),
 ) -> PreparedDataset:
-    """Tokenise `sources` (text, folders, .jsonl, .parquet) into `out`.
+    """Tokenize `sources` (text, folders, .jsonl, .parquet) into `out`.
 
-    `tokenizer` is "bytes", "sp:N" (trained on the training split) or the path of a SentencePiece model, which is put
-    beside the shards. Raises UsageError, DataError, DamagedFile, Interrupted; nothing of it is then left in `out`.
+    `tokenizer` is "bytes", "sp:N" (trained on the training split) or the path of a SentencePiece model, which is copied
+    next to the shards. Raises UsageError, DataError, DamagedFile, Interrupted; no new file is then left in `out`.
     """
     began = time.monotonic()
     refuse_shards(out, name)
@@ -88,7 +88,7 @@ def prepare_dataset(
 
 
 def _entry(files: int, counted: Accounting) -> SplitEntry:
-    """What a split of so many files holds."""
+    """The SplitEntry of a split of `files` files."""
     return SplitEntry(
         files=files,
         documents=counted.documents,
@@ -100,7 +100,7 @@ def _entry(files: int, counted: Accounting) -> SplitEntry:
 
 
 def _other_bytes(tokenizer: Tokenizer) -> str:
-    """Why the contest's script would count other bytes: a space mark behind a piece's first character is text to it."""
+    """A note where the contest's script would count other bytes: it counts a space mark inside a piece as text."""
     pieces = parse_model(tokenizer.serialized).pieces if tokenizer.serialized else ()
     if not (inner := sum("▁" in piece.text[1:] for piece in pieces)):
         return ""
@@ -112,9 +112,9 @@ def _other_bytes(tokenizer: Tokenizer) -> str:
 
 @contextmanager
 def _tokenizer_beside(out: Path, tokenizer: Tokenizer) -> Iterator[None]:
-    """The tokenizer's file in `out` while its shards are made, and behind that if they are.
+    """Write the tokenizer's file into `out`; remove it again where making its shards fails.
 
-    UsageError where another one is there: the shards beside it would be gibberish from then on.
+    Raises UsageError where another tokenizer is there, since existing shards could not be decoded with the new one.
     """
     path = out / TOKENIZER_FILE
     there = path.exists()
@@ -131,7 +131,7 @@ def _tokenizer_beside(out: Path, tokenizer: Tokenizer) -> Iterator[None]:
 
 
 def dataset_info(folder: Path, *, tokenizer: Path | None, check: Callable[[], None]) -> DatasetInfo:
-    """Count the shards of `folder`, every token held against the tokenizer where one is there.
+    """Count the shards of `folder`, and check every token against the tokenizer where there is one.
 
     `tokenizer` defaults to tokenizer.model in the folder; without one, bytes are not known. Raises DamagedShard naming
     file and byte offset, DataError where there are no shards.
@@ -180,7 +180,7 @@ def _tokenizer(option: str, sources: Sequence[Path], text_field: str, val_fracti
 
 
 def _load(path: Path) -> Tokenizer:
-    """The SentencePiece model at `path`, or bytes where that is what it says."""
+    """The SentencePiece model at `path`, or the ByteTokenizer where `path` is "bytes"."""
     if path == Path("bytes"):
         return ByteTokenizer()
     try:

@@ -1,4 +1,4 @@
-"""The contest's published shards, tokenizer and manifest → the folders where its script and golf's recipes look."""
+"""Download the contest's published shards, tokenizer and manifest into the layout of its script and golf's recipes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
 
 REPOSITORY = "willdepueoai/parameter-golf"
-# Everything published lies under this folder of the repository, and beside no other locally.
+# All published files are under this folder of the repository; locally there is no such folder above them.
 _ROOT = "datasets"
 _STAGING = ".fetch"
 _LARGEST_MANIFEST = 4 << 20
@@ -26,7 +26,7 @@ _STOPPED = "stopped; the same command goes on where it was"
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is to be fetched, by path under the repository's root."""
+    """Files to download, by path under the repository's root folder."""
 
     shards: list[str]
     tokenizers: list[str]
@@ -46,8 +46,8 @@ def fetch(
 ) -> Fetched:
     """Download validation shards, the first `train_shards` training shards and the tokenizer into `out`.
 
-    Layout: out/manifest.json, out/datasets/NAME/, out/tokenizers/. What is there and whole is not fetched again; what
-    broke off is resumed. Raises UsageError naming what the manifest lacks, DataError, EnvironmentFailure, Interrupted.
+    Layout: out/manifest.json, out/datasets/NAME/, out/tokenizers/. Complete files are not downloaded again, partial
+    ones are resumed. Raises UsageError naming what the manifest lacks, DataError, EnvironmentFailure, Interrupted.
     """
     hub = Hub(repository, revision, out / _STAGING)
     poll = partial(stop.raise_if_stopped, _STOPPED)
@@ -92,7 +92,7 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 
 def _plan(manifest: dict[str, Any], tokenizer: str, train_shards: int, repository: str) -> _Plan:
-    """What the manifest offers for a tokenizer, by its short name (sp1024, byte260) or its own."""
+    """The files that the manifest lists for a tokenizer, by its short name (sp1024, byte260) or its full one."""
     datasets, tokenizers = (_entries(manifest, key) for key in ("datasets", "tokenizers"))
     dataset = next((each for each in datasets if _is(each, tokenizer)), None)
     if dataset is None:
@@ -135,7 +135,7 @@ def _count(stats: Any, key: str, dataset: dict[str, Any]) -> int:
 
 
 def _name(*parts: object) -> str:
-    """Names from a manifest stay below the folder they are meant for."""
+    """Join names of a manifest; raises DamagedFile for one that could leave its folder."""
     for part in parts:
         if not isinstance(part, str) or part in ("", ".", "..", "/") or "\\" in part or "/" in part or "\0" in part:
             raise DamagedFile("manifest.json", f"names a file {part!r} that could lie anywhere")

@@ -1,4 +1,4 @@
-"""Files of a dataset repository on the Hugging Face hub: resumed where they broke off, checked to the last byte."""
+"""Download files of a dataset repository on the Hugging Face hub; resume interrupted ones, check size and digest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from golf.errors import DataError, EnvironmentFailure, UsageError
 from golf.runtime import durable
 
-# What a download reports: the share of the file that is there, 0 to 1.
+# A download reports the share of the file that has arrived, 0 to 1.
 Progress = Callable[[float], None]
 _BLOCK = 1 << 22
 # Digests that the hub names: SHA-256 of large files, git's SHA-1 of small ones.
@@ -24,15 +24,15 @@ class Hub:
     """One dataset repository at one revision."""
 
     def __init__(self, repository: str, revision: str | None, staging: Path) -> None:
-        """Files arrive in the folder `staging` first, where a later attempt finds what is there of them."""
+        """Files are downloaded into the folder `staging` first, where a later attempt resumes them."""
         self.repository, self.revision, self.staging = repository, revision, staging
 
     def fetch(self, name: str, destination: Path, progress: Progress) -> bool:
-        """Put the repository's file `name` at `destination`, unless it is there already; whether it was downloaded.
+        """Put the repository's file `name` at `destination` unless it is there; return whether it was downloaded.
 
-        Size and digest are those that the hub states, also of what was there. Raises DataError where the hub has no
-        such file, EnvironmentFailure where it cannot be reached, or breaks off, or sends something else; `progress`
-        may raise to stop.
+        Size and digest of an existing or downloaded file must be those that the hub states. Raises DataError where the
+        hub has no such file, EnvironmentFailure where it cannot be reached, or breaks off, or sends another content;
+        `progress` may raise to stop.
         """
         hub, endpoint = _library(), os.environ.get("HF_ENDPOINT")
         with _failures_named(f"{self.repository}: {name}"):
@@ -83,8 +83,8 @@ def _differs(path: Path, size: int | None, digest: str | None) -> str | None:
 
 
 def _bar(progress: Progress) -> type[Any]:
-    """A progress bar for huggingface_hub that shows nothing and tells `progress`."""
-    from tqdm.auto import tqdm  # which is what huggingface_hub itself stands on
+    """A tqdm class for huggingface_hub that shows nothing and calls `progress`."""
+    from tqdm.auto import tqdm  # a dependency of huggingface_hub
 
     class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -102,12 +102,12 @@ def _bar(progress: Progress) -> type[Any]:
 
 @contextmanager
 def _failures_named(what: str) -> Iterator[None]:
-    """The library's errors as golf's."""
+    """Raise the library's errors as golf's, naming `what`."""
     import logging
 
     from huggingface_hub import errors
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # golf says what happened, once
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # golf reports the error itself
     try:
         yield
     except errors.HFValidationError as error:
@@ -122,7 +122,7 @@ def _failures_named(what: str) -> Iterator[None]:
         reason = error.strerror or _line(error)
         raise EnvironmentFailure(f"{what}: {reason}; run the command again, it goes on where it was") from None
     except Exception as error:
-        # the library's HTTP client has errors of its own, under a name that changed with its releases
+        # errors of the library's HTTP client, whose module name changed between releases
         if not type(error).__module__.startswith(("httpx", "httpcore")):
             raise
         raise EnvironmentFailure(

@@ -1,7 +1,7 @@
-"""The part of SentencePiece's model file that golf depends on, read strictly and written minimally.
+"""Parse SentencePiece model files strictly, and write minimal ones.
 
-A model file is a protocol buffer (`sentencepiece_model.proto`). It arrives inside artifacts from strangers, so it is
-read here, within bounds, before the C++ library sees a byte of it. Field numbers are those of the published schema.
+A model file is a protocol buffer (`sentencepiece_model.proto`). It may come from an untrusted artifact, so it is parsed
+here, within bounds, before the C++ library reads it. Field numbers are those of the published schema.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from enum import IntEnum
 # The largest token is a uint16; the contest's model is 254 kB, of which 240 kB are its normalisation table.
 VOCAB_LIMIT = 1 << 16
 SIZE_LIMIT = 16 << 20
-# SentencePiece's own trainer allows 16 characters by default; a kilobyte is far beyond any piece in use.
+# Bytes of a piece. SentencePiece's own trainer allows 16 characters by default; a kilobyte is far above any in use.
 _PIECE_LIMIT = 1024
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
@@ -52,18 +52,18 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class PieceModel:
-    """What a model file says, as far as golf has to know it."""
+    """The parts of a model file that golf needs."""
 
     pieces: tuple[Piece, ...]
     byte_fallback: bool
     identity: bool
-    """No character is replaced before tokenisation."""
+    """No character is replaced before tokenization."""
     trims_spaces: bool
-    """A leading space of a text is an artefact of the tokeniser: `add_dummy_prefix` or `remove_extra_whitespaces`."""
+    """A text's leading space may be the tokenizer's own: `add_dummy_prefix` or `remove_extra_whitespaces` is set."""
 
     @property
     def lossless(self) -> bool:
-        """Every text comes back exactly: nothing is replaced, trimmed or unknown."""
+        """Every text is decoded exactly: nothing is replaced, trimmed or unknown."""
         return self.identity and not self.trims_spaces and self.byte_fallback
 
 
@@ -178,7 +178,7 @@ def _message(value: int | bytes) -> bytes:
 
 
 def _varint(message: bytes, position: int) -> tuple[int, int]:
-    """The number at `position` and the position behind it; ten bytes carry 64 bits."""
+    """The number at `position` and the position after it; ten bytes hold 64 bits."""
     value = 0
     for shift in range(0, 70, 7):
         if position >= len(message):

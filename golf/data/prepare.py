@@ -1,4 +1,4 @@
-"""From a recipe's `[data]` and `[tokenizer]` to token streams, and the validation tokens alone for those who judge."""
+"""Prepare token streams from a recipe's `[data]` and `[tokenizer]`, and validation tokens alone for verify."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from golf.data.tokenizer import Accounting, ByteTokenizer, Tokenizer, load_token
 from golf.errors import DataError, EnvironmentFailure, Interrupted, naming
 from golf.runtime import durable
 
-# Part of every cache key; raised whenever splitting, training or encoding changes what comes out.
+# Part of every cache key; increased whenever splitting, tokenizer training or encoding changes its result.
 _CACHE_FORMAT = 2
 
 Progress = Callable[[str, float], None]
-# Asked in every loop; says yes, or raises itself.
+# Called in every loop; returns True to stop, or raises.
 Stop = Callable[[], bool | None]
 
 
 @dataclass(frozen=True)
 class TokenSet:
-    """What training needs: two streams that share no document, and the tokenizer that made them."""
+    """Train and validation tokens, which share no document, and their tokenizer."""
 
     train: TokenStream
     val: TokenStream
     tokenizer: Tokenizer
     fingerprint: str
-    """digest of both splits' text and of the tokenizer: equal fingerprints train alike"""
+    """Digest of both splits' text and of the tokenizer."""
     train_accounting: Accounting | None
-    """None for shards, whose text is not at hand; see `tokenizer.byte_counts`"""
+    """None for shards, whose text is not available; see `tokenizer.byte_counts`."""
     val_accounting: Accounting | None
 
 
@@ -58,11 +58,11 @@ def prepare(
     progress: Progress | None = None,
     stop: Stop | None = None,
 ) -> TokenSet:
-    """Tokenise the text of `data`, training the tokenizer on its training split where none is given.
+    """Tokenize the text of `data`, training the tokenizer on its training split where none is given.
 
-    Results are kept under `cache` by digests of the text and the tokenizer, and a damaged one is made again. `progress`
-    hears the name of a stage and the share of it that is done. Raises DataError, DamagedShard, DamagedFile for a given
-    tokenizer, EnvironmentFailure, and Interrupted once `stop` says so; what was finished until then is kept.
+    Results are cached under `cache` by digests of the text and the tokenizer; damaged ones are made again. `progress`
+    is called with the name of a stage and the share of it that is done. Raises DataError, DamagedShard, DamagedFile for
+    a given tokenizer, EnvironmentFailure, and Interrupted once `stop` returns True; finished results stay cached.
     """
     watch = _Watch(progress, stop)
     if data.source == "shards":
@@ -81,8 +81,8 @@ def evaluation_tokens(
 ) -> Tokens:
     """The validation split alone, (n,) uint16 with BOS before each document, at most `limit` tokens.
 
-    Reads no training text for anything but leaving it out, and no cache. Law: equals the first tokens of
-    `prepare(...).val` for the same text and tokenizer.
+    Training text is read only to be excluded, and no cache is used. Law: equals the first tokens of `prepare(...).val`
+    for the same text and tokenizer.
     """
     if data.source == "shards":
         stream = TokenStream(_shard_files(data, "val"), vocab_size=tokenizer.vocab_size)
@@ -102,10 +102,10 @@ def text_tokens(
 def text_accounting(
     data: recipe.Data, tokenizer: Tokenizer, *, path: Path | None, limit: int, stop: Stop | None = None
 ) -> Accounting | None:
-    """What the documents behind the first `limit` evaluation tokens are counted as, against their real bytes.
+    """Counted and real bytes of the documents of the first `limit` evaluation tokens.
 
     The text is that of `text_tokens` where `path` is given, else of `evaluation_tokens`. None for shards, whose text is
-    not at hand. A tokenizer from a stranger could claim more bytes than the text has, and so fewer bits per byte.
+    not available. An untrusted tokenizer could count more bytes than the text has, and so give fewer bits per byte.
     """
     if (data.source == "shards" and path is None) or (path is not None and path.suffix == ".bin"):
         return None
@@ -119,7 +119,7 @@ def text_accounting(
 
 
 class _Watch:
-    """Tells how far a stage has come and asks whether to stop, once a document."""
+    """Reports progress of a stage and polls `stop`, once per document."""
 
     def __init__(self, progress: Progress | None, stop: Stop | None) -> None:
         self._progress, self._stop = progress, stop
@@ -134,7 +134,7 @@ class _Watch:
             self._progress(name, share)
 
     def over(self, texts: Iterable[Document], name: str, total: int) -> Iterator[Document]:
-        """`texts`, whose UTF-8 bytes are `total`, while the stage goes from 0 to 1."""
+        """Yield `texts`, whose UTF-8 bytes are `total`, and report the stage's share from 0 to 1."""
         done = 0
         for document in texts:
             self.stage(name, min(1.0, done / total))
@@ -152,7 +152,7 @@ class _Fingerprint:
 
 
 class _Digest:
-    """SHA-256 of documents in order; lengths keep apart what joins to the same text."""
+    """SHA-256 of documents in order; lengths are hashed too, so that other cuts of one text differ."""
 
     def __init__(self) -> None:
         self._sha, self._size = hashlib.sha256(), 0
@@ -213,7 +213,7 @@ def _given_tokenizer(section: recipe.Tokenizer) -> Tokenizer:
 def _encode(
     data: recipe.Data, tokenizer: Tokenizer, texts: dict[Split, _Fingerprint], folder: Path, watch: _Watch
 ) -> dict[Split, CachedSplit]:
-    """Tokenise both splits into `folder` and read them back."""
+    """Tokenize both splits into `folder` and read them back."""
     if folder.is_dir():
         durable.sweep(folder)
     written = {split: _encode_split(data, split, tokenizer, text, folder, watch) for split, text in texts.items()}
@@ -227,7 +227,7 @@ def _encode(
 def _encode_split(
     data: recipe.Data, split: Split, tokenizer: Tokenizer, text: _Fingerprint, folder: Path, watch: _Watch
 ) -> tuple[list[str], Accounting]:
-    """Write one split's shards; DataError if the text is no longer what `text` was taken of."""
+    """Write one split's shards; raises DataError if the text no longer has the fingerprint `text`."""
     total, digest = Accounting(), _Digest()
 
     def tokens() -> Iterator[Tokens]:

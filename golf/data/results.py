@@ -1,4 +1,4 @@
-"""What preparing, counting and fetching shards return: plain values for tables and JSON."""
+"""Results of preparing, counting and fetching shards, as plain values for tables and JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class SplitEntry:
-    """One split of prepared text; `counted_bytes` are what its tokens stand for, BOS is among the tokens."""
+    """One split of prepared text; `counted_bytes` are the bytes that its tokens stand for, BOS is among the tokens."""
 
     files: int
     documents: int
@@ -20,7 +20,7 @@ class SplitEntry:
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """Shards that were written from text; `encode_seconds` leave out the tokenizer's training."""
+    """Shards that were written from text; `encode_seconds` excludes the tokenizer's training."""
 
     folder: Path
     tokenizer: str
@@ -43,7 +43,7 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """A folder of shards, all of them sound."""
+    """A folder of shards, all of which passed their checks."""
 
     folder: Path
     shards: list[ShardEntry]
@@ -53,7 +53,7 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Fetched:
-    """Published shards that are there now; `tokens` by file, `downloaded` what was not there before."""
+    """Published shards that are now on disk; `tokens` by file, `downloaded` the files that were not there before."""
 
     folder: Path
     tokenizer: str | None

@@ -1,4 +1,4 @@
-"""Shards that somebody points at. They do not say which tokenizer made them; what lies around them does."""
+"""Recognize folders of token shards, and check the tokenizer model next to them, which shards do not name."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from golf.data.corpus import SPLITS
 from golf.data.tokenizer import Tokenizer
 from golf.errors import EnvironmentFailure, UsageError
 
-# Where golf data prepare puts the tokenizer; the contest keeps those of datasets/NAME/ in tokenizers/.
+# The tokenizer that golf data prepare writes; and the contest's layout, datasets/NAME/ with models in tokenizers/.
 TOKENIZER_FILE, _DATASETS, _TOKENIZERS = "tokenizer.model", "datasets", "tokenizers"
 
 
 def holds_shards(path: Path) -> bool:
-    """Whether `path` is a shard, or a folder with some of a split: artifacts are called .bin too."""
+    """Whether `path` ends in .bin, or is a folder with shards of a split."""
     return path.suffix == ".bin" or (path.is_dir() and any(any(path.glob(f"*_{split}_*.bin")) for split in SPLITS))
 
 
 def refuse_other_tokenizer(path: Path, tokenizer: Tokenizer) -> None:
-    """Raise UsageError where the shards at `path` are known to be of another tokenizer: to this one they are gibberish.
+    """Raise UsageError where the shards at `path` are known to be of another tokenizer.
 
-    Known from tokenizer.model beside them, or, as the contest lays its files out, from tokenizers/ beside datasets/.
+    Known from tokenizer.model next to them, or, in the contest's layout, from tokenizers/ next to datasets/.
     """
     folder = path if path.is_dir() else path.parent
     beside = folder / TOKENIZER_FILE

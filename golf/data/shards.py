@@ -1,4 +1,4 @@
-"""Token shards: the contest's `.bin` files, written, checked, and read as one stream.
+"""Token shards: write and check the contest's `.bin` files, and read them as one memory-mapped TokenStream.
 
 A shard is 256 little-endian int32 (magic, version, count, then zeros) and `count` little-endian uint16.
 """
@@ -22,9 +22,9 @@ from golf.runtime import durable
 MAGIC, VERSION = 20240520, 1
 HEADER_BYTES = 256 * 4
 TOKEN_BYTES = 2
-# Tokens looked at in one go where a whole shard is checked: 32 MB.
+# Tokens checked at a time where a whole shard is checked: 32 MB.
 _CHECKED_AT_ONCE = 16_000_000
-# Tokens beyond which a slice is read from its start to its end, and reading ahead is of use: 128 kB.
+# Length of a slice in tokens from which the system's read-ahead is useful: 128 kB.
 _WINDOW = 65_536
 
 Tokens = NDArray[np.uint16]
@@ -54,7 +54,7 @@ def open_shard(path: Path, vocab_size: int | None = None) -> Tokens:
 
 
 def shard_length(path: Path) -> int:
-    """Tokens in a shard, from its header and its size alone."""
+    """Number of tokens in a shard, from its header and its size alone."""
     try:
         with path.open("rb") as stream:
             return _read_length(path, stream)
@@ -79,7 +79,7 @@ def check_tokens(path: Path, tokens: Tokens, vocab_size: int, *, first: int = 0)
 
 
 class TokenStream:
-    """Shards one behind another as one sequence of tokens; a shard is mapped when it is first read."""
+    """Concatenated shards as one sequence of tokens; a shard is memory-mapped when it is first read."""
 
     def __init__(self, shards: Sequence[Path | Tokens], *, vocab_size: int) -> None:
         """Take paths of shards, or tokens in memory; of a path only the header is read now.
@@ -96,10 +96,10 @@ class TokenStream:
         return int(self._starts[-1])
 
     def slice(self, start: int, stop: int) -> Tokens:
-        """Copy tokens [start, stop) as (stop-start,) uint16, whatever shards they lie in.
+        """Copy tokens [start, stop) as (stop-start,) uint16, across shards.
 
-        Every token that leaves was held against `vocab_size`: a wrong one raises DamagedShard with its byte offset.
-        Raises ValueError unless 0 <= start <= stop <= len(self).
+        Every token is checked against `vocab_size`: a larger one raises DamagedShard with its byte offset. Raises
+        ValueError unless 0 <= start <= stop <= len(self).
         """
         if not 0 <= start <= stop <= len(self):
             raise ValueError(f"tokens {start} to {stop} are not within the stream's {len(self)}")
@@ -128,7 +128,7 @@ def _map(path: Path, length: int) -> Tokens:
 
 
 def _advise(tokens: Tokens, count: int) -> None:
-    """Windows lie anywhere: the system shall not read ahead what nobody asks for, 8 MB for each on the machine at hand.
+    """Turn off the system's read-ahead for short slices at random positions (8 MB each on the measured machine).
 
     A step of the contest's 512 windows from 80 shards that were not in memory took 14 s without this advice, and
     .3 s with it (experiments/open_shards).

@@ -1,4 +1,4 @@
-"""Text of any size → token shards in the contest's format, on several cores, in bounded memory."""
+"""Tokenize text of any size into shards of the contest's format, on several cores, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from golf.data.textfiles import Document, read_documents
 from golf.data.tokenizer import Accounting, Tokenizer, load_tokenizer, with_bos
 from golf.errors import DataError, UsageError
 
-# The contest's: 200 MB a file.
+# The contest's shard size: 200 MB a file.
 SHARD_TOKENS = 100_000_000
-# UTF-8 bytes that a worker gets at once: a tenth of a second's work, so that waiting and sending weigh little.
+# UTF-8 bytes that a worker gets at once: a tenth of a second's work, so that the overhead of sending is small.
 _CHUNK = 1 << 20
 # Chunks that may wait, encoded or not, for each worker.
 _AHEAD = 3
@@ -29,14 +29,14 @@ _AHEAD = 3
 
 @dataclass(frozen=True)
 class ShardSet:
-    """What was written: shard files and accounting by split."""
+    """Written shard files and their accounting, by split."""
 
     files: dict[Split, list[Path]]
     accounting: dict[Split, Accounting]
 
 
 def train_tokenizer(sources: Sequence[Path], vocab_size: int, *, text_field: str, val_fraction: float) -> Tokenizer:
-    """A SentencePiece model of `vocab_size` pieces of the training split of `sources`."""
+    """A SentencePiece model of `vocab_size` pieces, trained on the training split of `sources`."""
     texts = (d.text for d in _documents(sources, text_field) if not validates(d.text.encode(), val_fraction))
     return load_tokenizer("sentencepiece", train_sentencepiece(texts, vocab_size))
 
@@ -55,10 +55,10 @@ def make_shards(
 ) -> ShardSet:
     """Write `NAME_train_000000.bin`, ... and `NAME_val_000000.bin`, ... of `sources` into `out`.
 
-    BOS opens each document. A document validates by the hash of its content, so no document, nor a copy of it, is in
-    both splits. The files do not depend on the number of `workers`. `step` hears of progress and may raise to stop.
-    Raises UsageError where shards of that name are there already, DataError where a split comes out empty; whatever is
-    raised, no shard is left.
+    BOS opens each document. The hash of a document's content decides its split, so no document, nor a copy of it, is in
+    both splits. The files do not depend on the number of `workers`. `step` is called with the progress and may raise to
+    stop. Raises UsageError where shards of that name exist, DataError where a split is empty; on any error all written
+    shards are deleted.
     """
     refuse_shards(out, name)
     writers = {split: _Writer(out, f"{name}_{split}", shard_tokens) for split in SPLITS}
@@ -118,7 +118,7 @@ class _Writer:
             self._count += len(tokens)
 
     def close(self) -> None:
-        """Write what is held."""
+        """Write the gathered tokens as a shard."""
         if self._count:
             path = self._folder / f"{self._stem}_{len(self.files):06d}.bin"
             held, self._held, self._count = self._held, [], 0
@@ -126,7 +126,7 @@ class _Writer:
             write_shard(path, np.concatenate(held))
 
     def discard(self) -> None:
-        """Delete what was written: part of a split looks like the whole of it."""
+        """Delete the written shards: a partial split could not be told from a complete one."""
         for path in self.files:
             path.unlink(missing_ok=True)
 

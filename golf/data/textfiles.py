@@ -1,4 +1,4 @@
-"""Reading text from disk as documents: a UTF-8 file, a folder of them, or .jsonl records."""
+"""Read text from disk as documents: a UTF-8 file, a folder of files, .jsonl records or .parquet rows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 from golf.errors import DataError, EnvironmentFailure
 
-# A plain file has no documents of its own; 4 KiB are about a page, small enough that the hash split of a 1 MB file has
-# 250 documents to share out. A line longer than 64 KiB is cut all the same, so that memory stays bounded.
+# A plain file is cut into documents at line ends: 4 KiB are about a page, and give the hash split of a 1 MB file 250
+# documents. A line longer than 64 KiB is cut too, so that memory stays bounded.
 DOCUMENT_BYTES = 4 << 10
 LINE_LIMIT = 64 << 10
 _BLOCK = 1 << 20
@@ -20,7 +20,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text that is read, split and tokenised as one; `name` says where it came from."""
+    """A text that is read, split and tokenized as one; `name` is its file, with line, row or byte offset."""
 
     name: str
     text: str
@@ -29,8 +29,8 @@ class Document:
 def read_documents(path: Path, *, text_field: str) -> Iterator[Document]:
     """Every non-empty document of `path`, in a fixed order.
 
-    A plain file is cut at line ends (a line beyond LINE_LIMIT between characters), and its pieces joined are the file.
-    A folder gives the files below it that are UTF-8 and not hidden, by path. A .jsonl file gives `text_field` of each
+    A plain file is cut at line ends (a line beyond LINE_LIMIT between characters); its documents joined are the file.
+    A folder yields the files below it that are UTF-8 and not hidden, by path. A .jsonl file yields `text_field` of each
     line, a .parquet file that column of each row (with pyarrow: golf[parquet]). Raises DataError where there is no such
     path, no text, text that is not UTF-8, or a bad record, and ImportError without pyarrow.
     """
@@ -45,7 +45,7 @@ def read_documents(path: Path, *, text_field: str) -> Iterator[Document]:
 
 
 def _explained(read: Callable[[Path, str], Iterator[Document]], path: Path, text_field: str) -> Iterator[Document]:
-    """`read`, with the system's refusals as golf's."""
+    """Call `read`, and raise an OSError as EnvironmentFailure."""
     try:
         yield from read(path, text_field)
     except OSError as error:
@@ -61,7 +61,7 @@ def _folder(folder: Path, text_field: str) -> Iterator[Document]:
 
 
 def visible_files(folder: Path, *, skipped: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """Regular files below `folder`, in no order, not in hidden folders or those named in `skipped`.
+    """Regular files below `folder`, in no defined order, except in hidden folders and in those named in `skipped`.
 
     Links to folders are not followed.
     """
@@ -74,7 +74,7 @@ def visible_files(folder: Path, *, skipped: frozenset[str] = frozenset()) -> Ite
 
 
 def is_utf8(file: Path) -> bool:
-    """Whether all of `file` decodes, found out without keeping it."""
+    """Whether all of `file` is valid UTF-8; it is read block by block."""
     try:
         with file.open(encoding="utf-8", newline="") as stream:
             while stream.read(_BLOCK):
@@ -93,7 +93,7 @@ def _file(file: Path, text_field: str) -> Iterator[Document]:
 
 
 def _records(file: Path, stream: BinaryIO, text_field: str) -> Iterator[Document]:
-    """The text of each line of a .jsonl file; blank lines and empty texts are passed over."""
+    """The text of each line of a .jsonl file; blank lines and empty texts are skipped."""
     for number, line in enumerate(stream, start=1):
         if line.strip() and (text := _record_text(file, number, line, text_field)):
             yield Document(f"{file.name}:{number}", text)
@@ -160,7 +160,7 @@ def _plain(file: Path, stream: BinaryIO) -> Iterator[Document]:
 
 
 def _pieces(stream: BinaryIO) -> Iterator[bytes]:
-    """Cut a stream into pieces; where the cuts fall depends on the content alone, not on how it was buffered."""
+    """Cut a stream into pieces; the cuts depend on the content alone, not on buffering."""
     rest, ended = b"", False
     while not ended:
         block = stream.read(_BLOCK)
@@ -174,7 +174,7 @@ def _pieces(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _cut(buffer: bytes, start: int) -> int:
-    """Where the piece that begins at `start` ends: behind a line end, or at the last character below LINE_LIMIT."""
+    """The end of the piece that begins at `start`: after a line end, or at the last character below LINE_LIMIT."""
     limit = start + LINE_LIMIT
     line_end = buffer.find(b"\n", start + DOCUMENT_BYTES - 1, limit)
     if line_end >= 0:

@@ -1,4 +1,4 @@
-"""Text ↔ tokens, and how many bytes of text each token stands for."""
+"""Tokenizers: text ↔ tokens, and the bytes of text that each token stands for."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _NO_TEXT = (PieceType.CONTROL, PieceType.UNKNOWN, PieceType.UNUSED)
 
 
 class Tokenizer(ABC):
-    """Text as tokens below `vocab_size` (V); the same for every kind once its table of pieces is known.
+    """Base class: text to tokens below `vocab_size` (V) and back, by a table of each token's bytes.
 
-    The table gives each token's bytes. Tokens that stand for no text (control, unknown, unused) are boundaries; in a
-    model that trims spaces, a token's leading space right after a boundary is no text either.
+    Tokens that stand for no text (control, unknown, unused) are boundaries; in a model that trims spaces, a token's
+    leading space right after a boundary is no text either.
     """
 
     kind: ClassVar[str]
@@ -49,7 +49,7 @@ class Tokenizer(ABC):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) over kind and serialized form: equal digests tokenise alike."""
+        """SHA-256 (hex) over kind and serialized form: tokenizers of equal digest give equal tokens."""
         return hashlib.sha256(self.kind.encode() + b"\0" + self.serialized).hexdigest()
 
     @cached_property
@@ -89,17 +89,17 @@ class ByteTokenizer(Tokenizer):
     kind = "bytes"
 
     def __init__(self) -> None:
-        """Build the table; there is nothing to load."""
+        """Build the table of 260 tokens."""
         pieces = [b""] * 4 + [bytes([byte]) for byte in range(256)]
         super().__init__(b"", pieces, boundary=[True] * 4 + [False] * 256, trims_spaces=False)
 
     def encode(self, text: str) -> Tokens:
-        """One token a byte of UTF-8."""
+        """Tokens (N,) uint16, one for each byte of UTF-8."""
         return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.uint16) + np.uint16(4)
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """A SentencePiece model: golf's own, which are lossless, or a given one, whose losses `accounting` shows."""
+    """A SentencePiece model: golf's own are lossless; what a given one changes is counted by `accounting`."""
 
     kind = "sentencepiece"
 
@@ -119,7 +119,7 @@ class SentencePieceTokenizer(Tokenizer):
         self._beyond = re.compile("|".join(self._spelled) or "(?!)")
 
     def encode(self, text: str) -> Tokens:
-        """SentencePiece's tokens; a lossless model spells in byte pieces what SentencePiece would not give back."""
+        """SentencePiece's tokens; with a lossless model, characters that it would not decode exactly as byte pieces."""
         tokens: list[int] = []
         start = 0
         for match in self._beyond.finditer(text):
@@ -147,19 +147,19 @@ def load_tokenizer(kind: str, serialized: bytes) -> Tokenizer:
 
 @dataclass(frozen=True, slots=True)
 class Accounting:
-    """Text as it is against text as its tokens tell it; they differ where a tokenizer replaces or drops characters."""
+    """Bytes of a text against bytes of its tokens; they differ where a tokenizer replaces or drops characters."""
 
     documents: int = 0
     tokens: int = 0
-    """BOS included"""
+    """BOS included."""
     text_bytes: int = 0
     counted_bytes: int = 0
-    """what `byte_counts` gives, the denominator of bits per byte"""
+    """The sum of `byte_counts`, the denominator of bits per byte."""
     changed_documents: int = 0
-    """documents that do not come back exactly"""
+    """Documents that are not decoded exactly."""
 
     def add(self, tokenizer: Tokenizer, text: str, tokens: Tokens) -> Accounting:
-        """Count one more document; `tokens` (N,) are those of `text` with BOS before them."""
+        """The accounting with one more document; `tokens` (N,) are those of `text` with BOS before them."""
         original, decoded = text.encode("utf-8"), tokenizer.decode(tokens)
         return Accounting(
             self.documents + 1,
@@ -171,7 +171,7 @@ class Accounting:
 
 
 def accounting(tokenizer: Tokenizer, documents: Iterable[Document]) -> Accounting:
-    """Tokenise `documents` and compare their bytes with what the tokens are counted as."""
+    """Tokenize `documents` and compare their bytes with those that the tokens count as."""
     total = Accounting()
     for document in documents:
         total = total.add(tokenizer, document.text, with_bos(tokenizer, document.text))
@@ -195,10 +195,10 @@ def _piece_bytes(model: PieceModel) -> list[bytes]:
 
 
 def _spelled(model: PieceModel) -> dict[str, list[int]]:
-    """Characters that must not reach SentencePiece, and the byte pieces that spell them; none unless lossless.
+    """Characters that SentencePiece must not encode, with the byte pieces to use instead; none unless lossless.
 
-    It writes a space as U+2581, so a U+2581 of the text would come back as a space; and where the model has no piece
-    for that mark, it spells the mark instead of the space.
+    SentencePiece writes a space as U+2581, so a U+2581 of the text would be decoded as a space; and where the model has
+    no piece for that mark, it encodes the bytes of the mark instead of the space.
     """
     if not model.lossless:
         return {}

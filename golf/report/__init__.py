@@ -1,4 +1,4 @@
-"""Results as tables for people. Computes nothing: every figure comes from the result it shows."""
+"""Results as tables. Nothing is computed here: every number comes from the result."""
 
 from golf.report.curve import curve_png, curve_table
 from golf.report.dataset import fetched_table, info_table, prepared_table, recipe_lines

@@ -1,4 +1,4 @@
-"""bpb against bytes, as a table and as a picture."""
+"""Bits per byte against bytes, as a table and as a PNG plot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from golf.report.tables import table
 
 
 def curve_table(curve: Curve) -> Table:
-    """One line a size."""
+    """One row per size."""
     title = f"{curve.run}: {curve.float_bpb:.4f} bits per byte before packing"
     made = table(title, "bytes", "bits/weight", "bits per byte", "loss gap", "tuned")
     for point in curve.points:
@@ -26,7 +26,7 @@ def curve_table(curve: Curve) -> Table:
 
 
 def curve_png(curve: Curve) -> bytes:
-    """A picture of bpb against bytes, the float model as a line."""
+    """PNG plot of bits per byte against bytes, the float model as a line."""
     from matplotlib.figure import Figure  # no global state, no window
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def prepared_table(result: PreparedDataset) -> Table:
-    """What was written, split by split, and how fast."""
+    """Written shards by split, and the speed of encoding."""
     made = table(f"wrote {result.folder}", "split", "files", "documents", "tokens", "bytes of text", "per token")
     for name, split in result.splits.items():
         density = f"{split.text_bytes / max(split.tokens - split.documents, 1):.3f}"
@@ -35,7 +35,7 @@ def prepared_table(result: PreparedDataset) -> Table:
 
 
 def fetched_table(result: Fetched) -> Table:
-    """What is there now."""
+    """Shards that are now on disk."""
     made = table(f"fetched {result.folder}", "", "")
     for split in ("train", "val"):
         counts = [tokens for name, tokens in result.tokens.items() if f"_{split}_" in name]
@@ -46,7 +46,7 @@ def fetched_table(result: Fetched) -> Table:
 
 
 def info_table(info: DatasetInfo) -> Table:
-    """Every shard and their sum."""
+    """One row per shard, and their sum."""
     made = table(f"shards of {info.folder}", "shard", "tokens", "documents", "bytes of text", "per token")
     rows = [(s.name, s.tokens, s.documents, s.bytes) for s in info.shards]
     sizes = [s.bytes for s in info.shards if s.bytes is not None]
@@ -62,7 +62,7 @@ def info_table(info: DatasetInfo) -> Table:
 
 
 def recipe_lines(folder: str, tokenizer: str | None, vocab_size: int | None, kind: str = "sentencepiece") -> str:
-    """What a recipe says to train on these shards."""
+    """The [data] and [tokenizer] sections of a recipe that trains on these shards."""
     lines = ["[data]", 'source = "shards"', f'path = "{folder}"', "", "[tokenizer]", f'kind = "{kind}"']
     if kind == "sentencepiece" and tokenizer is not None:
         lines += [f'path = "{tokenizer}"', f"vocab_size = {vocab_size}"]

@@ -9,7 +9,7 @@ from golf.report.tables import table
 
 
 def evaluation_table(result: Evaluation) -> Table:
-    """Bits per byte, and everything that it was reckoned from."""
+    """Bits per byte, and all values that it was computed from."""
     made = table(f"measured {result.model}", "", "")
     made.add_row("text", result.text)
     windows = f"{result.window} tokens"

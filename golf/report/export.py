@@ -9,7 +9,7 @@ from golf.report.tables import percent, table
 
 
 def export_table(result: Exported | ExportedWeights) -> Table:
-    """Every file with its bytes, and what counts against the cap."""
+    """Every file with its bytes, and the bytes that count against the cap."""
     made = table(f"exported {result.folder}", "", "")
     for name, size in result.files.items():
         made.add_row(name, f"{size:,} bytes")

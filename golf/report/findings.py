@@ -14,7 +14,7 @@ _STYLES = {"PASS": "green", "FAIL": "bold red", "CANNOT TELL": "yellow"}
 
 
 def findings_table(folder: Path, findings: list[Finding], profile: Profile) -> Table:
-    """Rule by rule, with the evidence."""
+    """One row per rule, with the evidence."""
     counts = {state: sum(finding.state == state for finding in findings) for state in _STYLES}
     said = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     made = table(f"checked {folder} ({profile}): {said}", "rule", "", "evidence", text_columns=3)

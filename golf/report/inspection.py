@@ -11,7 +11,7 @@ from golf.report.tables import percent, table
 
 
 def inspection_table(artifact: Artifact, ledger: Ledger) -> list[Table]:
-    """Header and claim; bytes by part; one line a matrix."""
+    """Header and claim; bytes by part; bytes by matrix."""
     manifest = artifact.manifest
     head = table(f"{artifact.path}", "", "")
     head.add_row("size", f"{artifact.size:,} bytes, {len(artifact.sections)} sections, all digests match")

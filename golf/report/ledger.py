@@ -1,4 +1,4 @@
-"""Where the bytes of an artifact went, and what packing cost."""
+"""The ledger of a pack as tables: summary, bytes by part and by matrix, low-rank factors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def pack_summary(result: PackResult) -> Table:
     made.add_row("size", f"{result.size:,} bytes{code}, {percent(total, result.cap)} of the cap {result.cap:,}")
     made.add_row("bits per weight", f"{result.bits_per_weight:.3f} = {rate_terms(result.rate)}")
     made.add_row("bits per byte", f"{result.bpb:.4f} packed, {result.float_bpb:.4f} float")
-    # what tuning gains is not in the prediction
+    # the prediction does not include the gain of fine-tuning
     predicted = "" if result.tuned else f", {result.predicted_gap:.4f} predicted"
     made.add_row("loss gap", f"{result.loss - result.float_loss:+.4f} nats per token{predicted}")
     if result.rounded_training_gap is not None:
-        kept = "tuned" if result.tuned else "tuning did not help"
+        kept = "fine-tuned" if result.tuned else "fine-tuning did not help"
         made.add_row(
             "on training text",
             f"{result.training_gap:+.4f} {kept}, {result.rounded_training_gap:+.4f} by rounding alone",
@@ -39,7 +39,7 @@ def pack_summary(result: PackResult) -> Table:
 
 
 def rate_terms(rate: RateLedger) -> str:
-    """Terms that add up to the bits of a weight."""
+    """The terms of RateLedger as text; they add up to the bits per weight."""
     above = {"coder": rate.coder, "side": rate.side}
     if rate.limit is None or rate.shaping is None:
         first = f"{rate.ideal:.3f} ideal code"
@@ -49,7 +49,7 @@ def rate_terms(rate: RateLedger) -> str:
 
 
 def _clock(clock: ClockLedger) -> str:
-    """What counts against the clock's limit."""
+    """The seconds that count against train.max_seconds, as text."""
     uses = {"training": clock.training}
     if clock.clock == "calibration":
         uses |= {"calibration": clock.calibration, "tuning": clock.tuning, "looks": clock.looks}
@@ -59,7 +59,7 @@ def _clock(clock: ClockLedger) -> str:
 
 
 def factor_tables(result: PackResult) -> list[Table]:
-    """What every low-rank part holds, and what it saved against rank 0 at the same step; nothing without factors."""
+    """Rank, energy and saved bytes (against rank 0 at the same step) by matrix; no table without factors."""
     if not result.factors:
         return []
     made = table("low-rank factors", "matrix", "rank", "energy", "bytes saved")

@@ -1,4 +1,4 @@
-"""What a training would be."""
+"""A dry run's Plan as tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from golf.training.results import Plan
 
 
 def plan_tables(plan: Plan) -> list[Table]:
-    """Summary, parameters by role, and who moves which parameter."""
+    """Summary, and parameters by role with their optimizer and learning rate."""
     summary = table(f"plan of {plan.name}", "", "")
     summary.add_row("parameters", f"{plan.parameters:,}")
     summary.add_row("tokens", f"{plan.tokens:,}")

@@ -1,4 +1,4 @@
-"""The one look of golf's tables: light rules, right-aligned figures."""
+"""The common style of golf's tables: light rules, right-aligned numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.text import Text
 
 
 class PlainTable(Table):
-    """A table whose texts are shown as they are: paths and manifests may hold what rich takes for markup."""
+    """A table that shows text literally, since paths and manifests may contain rich's markup."""
 
     def add_row(self, *cells: RenderableType | None, **options: object) -> None:
         """`Table.add_row`, with every text literal and without control characters."""
@@ -22,7 +22,7 @@ def literal(text: str) -> Text:
 
 
 def table(title: str, *columns: str, text_columns: int = 1) -> PlainTable:
-    """An empty table; the first `text_columns` columns are left-aligned, the others hold figures."""
+    """An empty table; the first `text_columns` columns are left-aligned, the others hold numbers."""
     made = PlainTable(
         title=literal(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
     )
@@ -32,5 +32,5 @@ def table(title: str, *columns: str, text_columns: int = 1) -> PlainTable:
 
 
 def percent(part: float, whole: float) -> str:
-    """Share with two decimals, exact enough to tell 99.99 % from 100 %."""
+    """Share with two decimals, which tell 99.99 % from 100 %."""
     return f"{100 * part / whole:.2f} %" if whole else "-"

@@ -9,7 +9,7 @@ from golf.training.results import TrainResult
 
 
 def training_table(result: TrainResult) -> Table:
-    """What was trained and what it is worth before packing."""
+    """Size, time and losses of a finished training, before packing."""
     made = table(f"trained {result.run}", "", "")
     made.add_row("parameters", f"{result.parameters:,}")
     made.add_row("steps, tokens", f"{result.steps:,}, {result.tokens:,}")

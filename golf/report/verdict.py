@@ -1,4 +1,4 @@
-"""A verdict: expected, actual, margin, line by line."""
+"""A verdict as a table: expected, actual and margin of every check."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MARKS = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("-", "")}
 
 
 def verdict_table(verdict: Verdict) -> Table:
-    """Every check with whose bound it is."""
+    """One row per check, with the source of its bound."""
     state = "FAILED" if not verdict.passed else "VERIFIED" if verdict.claim_held else "WITHIN CAPS, NO CLAIM HELD:"
     made = table(f"{state} {verdict.artifact}", "", "expected", "actual", "margin", "by", "")
     for check in verdict.checks:

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and run state in one safetensors file that proves itself; no pickle.
+"""Checkpoints: tensors and run state in one safetensors file with a digest over both; no pickle.
 
 safetensors has no checksum, and its library writes several metadata keys in random order. So there is one key, `golf`:
 canonical JSON of `{"digest", "format", "state"}`, where the digest covers the state and every tensor. The file is laid
@@ -30,12 +30,12 @@ MAX_HEADER = 4 * 1024**2
 DTYPES = {"I64": torch.int64, "F32": torch.float32, "BF16": torch.bfloat16, "U8": torch.uint8}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 MAX_DIMENSIONS = 8
-MAX_ELEMENTS = 1 << 48  # what torch can still compute strides for, with room to spare
+MAX_ELEMENTS = 1 << 48  # far below the size at which torch's stride arithmetic overflows
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`tensors` by name, on the CPU, each in memory of its own; `state`, plain JSON values."""
+    """`tensors` by name, on the CPU, none sharing memory; `state`, plain JSON values."""
 
     tensors: dict[str, torch.Tensor]
     state: dict[str, Any]
@@ -68,7 +68,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, torch.Tensor], state: Mapp
 
 
 def load_checkpoint(path: Path, *, prefix: str | None = None) -> Checkpoint:
-    """Read and verify a checkpoint; with `prefix`, only tensors so named, and under the rest of their names.
+    """Read and verify a checkpoint; with `prefix`, only tensors whose names start with it, which is then removed.
 
     Raises DamagedCheckpoint for any file that `save_checkpoint` did not write, UsageError if there is none, and
     EnvironmentFailure if it cannot be read. Memory stays within twice the file and 100 MB.
@@ -110,19 +110,19 @@ def load_latest(folder: Path, *, prefix: str | None = None) -> tuple[Checkpoint,
 
 
 def previous_of(path: Path) -> Path:
-    """Name the place of the checkpoint before: `checkpoint.previous.safetensors`."""
+    """The path of the previous checkpoint: `checkpoint.previous.safetensors`."""
     return path.with_suffix(f".previous{path.suffix}")
 
 
 def tensor_digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 in hex over names, dtypes, shapes and bytes, whatever the order, device or layout: equal iff all are."""
+    """SHA-256 in hex over names, dtypes, shapes and bytes; independent of order, device and layout of tensors."""
     return _digest({name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}, None)
 
 
 def _digest(tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any] | None) -> str:
     names = sorted(tensors)
     table = [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in names]
-    # The table says how many bytes each tensor has, and JSON says where it ends itself: no two inputs run together.
+    # The table gives each tensor's size, and JSON is self-delimiting, so different inputs never give the same bytes.
     sha = hashlib.sha256(_canonical({"format": FORMAT, "state": state, "tensors": table}).encode())
     for name in names:
         sha.update(_raw(tensors[name]))
@@ -130,7 +130,7 @@ def _digest(tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any] | None
 
 
 def _raw(tensor: torch.Tensor) -> memoryview:
-    """View a contiguous CPU tensor as its bytes, without a copy."""
+    """The bytes of a contiguous CPU tensor, without a copy."""
     return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
@@ -139,7 +139,7 @@ def _canonical(value: object) -> str:
 
 
 def _lay_out(tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> bytes:
-    """Build everything before the tensors' bytes: length, header, padding to a multiple of 8."""
+    """The bytes before the tensors: length, header, padding to a multiple of 8."""
     text = _canonical({"digest": _digest(tensors, state), "format": FORMAT, "state": state})
     if json.loads(text)["state"] != state:
         raise ValueError("the state holds what JSON would change: a tuple, or a key that is no string")
@@ -155,7 +155,7 @@ def _lay_out(tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> b
 
 
 def _spell(header: Mapping[str, Any]) -> bytes:
-    """Write the header in the one way that counts: no white space but what pads it to a multiple of 8 bytes."""
+    """The only accepted encoding of a header: no white space except padding to a multiple of 8 bytes."""
     text = json.dumps(header, separators=(",", ":")).encode()
     return text + b" " * (-len(text) % 8)
 
@@ -211,7 +211,7 @@ def _claim(metadata: object) -> dict[str, Any]:
 
 
 def _object(text: bytes, what: str) -> dict[str, Any]:
-    """Parse JSON without the liberties of Python's parser: no duplicate keys, no NaN, no infinity."""
+    """Parse JSON strictly: unlike Python's parser, no duplicate keys, no NaN, no infinity."""
     try:
         value = json.loads(text.decode(), object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
@@ -237,7 +237,7 @@ Place = tuple[str, torch.dtype, list[int], int, int]
 
 
 def _places(header: Mapping[str, Any]) -> Iterator[Place]:
-    """Check and give name, dtype, shape, begin and end (bytes from the header's end) of each tensor."""
+    """Yield name, dtype, shape, begin and end (bytes from the header's end) of each tensor, checked."""
     for name, entry in header.items():
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
             raise ValueError(f"tensor {name[:80]!r} has no dtype, shape and data_offsets, or more than these")
@@ -259,7 +259,7 @@ def _counts(values: object) -> bool:
 
 
 def _check_tiling(places: list[Place], size: int) -> None:
-    """Refuse gaps, overlaps and bytes behind the last tensor; `places` in order of their offsets."""
+    """Refuse gaps, overlaps and bytes after the last tensor; `places` in order of their offsets."""
     reached = 0
     for name, _, _, begin, end in places:
         if begin != reached:

@@ -1,4 +1,4 @@
-"""A run: one folder under artifacts/, its files by name, its lock, and its metrics."""
+"""Run: one training's folder, with its files by name, its lock, and its metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from golf.recipe.toml import show
 from golf.runtime import durable
 from golf.runtime.json_values import finite
 
-# What makes the file that somebody looked for and did not find.
+# For a missing file: what it is, and the command that makes it.
 _NEXT_COMMAND = {
     "checkpoint.safetensors": ("run", "start one with: golf train"),
     "artifact.bin": ("artifact", "make one with: golf pack"),
@@ -36,7 +36,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What the run is called: its folder's name."""
+        """The run's name, which is its folder's."""
         return self.folder.name
 
     @property
@@ -46,7 +46,7 @@ class Run:
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line."""
+        """Metrics, one JSON object per line."""
         return self.folder / "metrics.jsonl"
 
     @property
@@ -66,22 +66,22 @@ class Run:
 
     @property
     def ledger(self) -> Path:
-        """Where the artifact's bytes went."""
+        """The ledger of the artifact: its bytes by part and by matrix."""
         return self.folder / "ledger.json"
 
     @property
     def curve(self) -> tuple[Path, Path]:
-        """Bits per byte at many sizes, as JSON and as a picture."""
+        """Bits per byte at many sizes, as JSON and as a plot."""
         return self.folder / "curve.json", self.folder / "curve.png"
 
     @property
     def result(self) -> Path:
-        """What the training came to."""
+        """The result of the training."""
         return self.folder / "result.json"
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Everything golf writes here."""
+        """All files that golf writes into a run's folder."""
         return (
             self.recipe,
             self.metrics,
@@ -94,13 +94,13 @@ class Run:
         )
 
     def clear(self) -> None:
-        """Remove everything golf wrote here, and nothing else."""
+        """Remove all files that golf wrote here, and no others."""
         for path in self.files:
             path.unlink(missing_ok=True)
 
 
 def newest_run(artifacts: Path, having: str = "checkpoint.safetensors") -> Run:
-    """Find the run whose file `having` was written last; UsageError, with the command to give, if no run has one."""
+    """The run whose file `having` was written last; raises UsageError, with the command to run, where none has it."""
     try:
         found = [(file.stat().st_mtime_ns, file.parent) for file in artifacts.glob(f"*/{having}")]
     except OSError as error:
@@ -114,9 +114,9 @@ def newest_run(artifacts: Path, having: str = "checkpoint.safetensors") -> Run:
 
 
 def recipe_differences(run: Run, recipe: Recipe) -> list[str]:
-    """Name the keys in which the run's recorded recipe differs, sorted: `train.steps: 500 there, 600 here`.
+    """The keys in which the run's recorded recipe differs, sorted: `train.steps: 500 there, 600 here`.
 
-    Empty where the folder holds no recipe. One that cannot be read counts as different: nobody may write over it.
+    Empty where the folder holds no recipe. One that cannot be read counts as different, so that it is not overwritten.
     """
     if not run.recipe.exists():
         return []
@@ -131,17 +131,17 @@ def recipe_differences(run: Run, recipe: Recipe) -> list[str]:
 
 
 def is_other_run(run: Run, recipe: Recipe) -> bool:
-    """Tell whether the folder holds a run of a different recipe."""
+    """Whether the folder holds a run of a different recipe."""
     return bool(recipe_differences(run, recipe))
 
 
 @contextmanager
 def lock(run: Run) -> Iterator[None]:
-    """Hold the run's folder, made if missing, against other processes; sweep what a killed one left in it.
+    """Lock the run's folder, made if missing, against other processes; remove temporary files of a killed one.
 
-    A folder that was made and in which nothing was written is gone afterwards. Raises UsageError naming pid and host of
-    the process that holds it. The kernel drops the lock of a process that dies, so that no lock ever has to be removed
-    by hand.
+    A folder that was made and in which nothing was written is removed afterwards. Raises UsageError naming pid and host
+    of the process that holds it. The kernel releases the lock of a process that dies, so no lock has to be removed by
+    hand.
     """
     with durable.none_if_empty(run.folder):
         yield from _locked(run, made=not run.folder.exists())
@@ -167,15 +167,15 @@ def _locked(run: Run, *, made: bool) -> Iterator[None]:
         with suppress(OSError):
             owner.unlink(missing_ok=True)
             if made and [path.name for path in run.folder.iterdir()] == [".lock"]:
-                # still held: whoever has it open already sees that it is gone, and leaves
+                # still locked: a process that has it open sees that it was removed, and gives up
                 (run.folder / ".lock").unlink()
         held.release()
 
 
 def append_metrics(path: Path, record: dict[str, Any]) -> None:
-    """Add one line of JSON; numbers that are not finite become null, which every JSON reader knows.
+    """Append one line of JSON; numbers that are not finite become null.
 
-    A line that an earlier process left half-written is cut off first. Raises EnvironmentFailure if the disk refuses.
+    A half-written last line of an earlier process is removed first. Raises EnvironmentFailure if the disk refuses.
     """
     line = json.dumps(finite(record), allow_nan=False).encode() + b"\n"
     try:
@@ -245,10 +245,10 @@ def _name_owner(owner: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
     if host == platform.node() and not durable.is_alive(pid):
-        return "another process"  # the holder has not signed yet; this is the signature of a killed one
+        return "another process"  # the holder has not written its pid yet; this one is of a killed process
     return f"process {pid} on {host}"
 
 
 def from_here(path: Path) -> Path:
-    """Shorten `path` to what somebody in the working folder would call it."""
+    """`path` relative to the working folder where it lies below it, else as it is."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

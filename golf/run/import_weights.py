@@ -1,4 +1,4 @@
-"""Weights that somebody else trained → a run that golf can pack."""
+"""Import a state_dict of the contest's script as a run that golf can pack."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
 
 _STOPPED = "stopped; nothing was imported"
-# What torch.load and safetensors raise for noise, which they take for a pickle or a header, besides their own errors.
+# Exceptions that torch.load and safetensors raise for malformed files, besides their own.
 _NOISE = (ValueError, IndexError, KeyError, TypeError, AttributeError, AssertionError, OverflowError, struct.error)
 
 
 @dataclass(frozen=True)
 class Imported:
-    """Weights that were taken over into a run."""
+    """Result of an import: the run, and the number of its parameters and tensors."""
 
     run: Path
     parameters: int
@@ -42,7 +42,7 @@ class Imported:
 def import_weights(
     path: Path, recipe: Recipe, run: Run, *, cache: Path, stop: StopFlag, observer: Observer = Observer()
 ) -> Imported:
-    """Make the state_dict in `path`, saved by the contest's script, the checkpoint of `run`, as trained by `recipe`.
+    """Write the state_dict in `path`, saved by the contest's script, as the checkpoint of `run` with `recipe`.
 
     A .pt file is read through torch's weights_only, so no code in it runs; others are safetensors. Raises UsageError
     naming every key that does not fit the recipe's model, DamagedFile for a file that is neither.
@@ -79,7 +79,7 @@ def import_weights(
 
 
 def _write(run: Run, recipe: Recipe, tensors: dict[str, Tensor], state: RunState) -> None:
-    """The run's recipe and checkpoint, and nothing of a run before; a failure leaves neither."""
+    """Replace the run's files by a recipe and a checkpoint; on a failure neither is left."""
     run.clear()
     try:
         durable.write_text(run.recipe, recipe_to_toml(recipe))
@@ -95,7 +95,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise UsageError(f"{path} is a folder; give the file with the state_dict")
     try:
         if path.suffix in (".pt", ".pth", ".bin"):
-            with warnings.catch_warnings():  # a foreign pickle's protocol is no news to the user
+            with warnings.catch_warnings():  # warnings about the pickle's protocol do not help the user
                 warnings.simplefilter("ignore")
                 found = torch.load(path, map_location="cpu", weights_only=True)
         else:

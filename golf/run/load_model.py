@@ -1,4 +1,4 @@
-"""A checkpoint to the model it holds: the one place where a checkpoint's tensors become a transformer."""
+"""Load a checkpoint's tensors into a Transformer."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from golf.recipe import Recipe
 def load_model(tensors: dict[str, Tensor], recipe: Recipe, vocab_size: int, *, source: str) -> Transformer:
     """The transformer of `recipe` with a checkpoint's weights, float32 on the CPU.
 
-    Where the recipe kept an average of the weights (train.ema), the average is loaded: training was measured by it.
-    `source` names the checkpoint in errors. Raises DamagedCheckpoint for weights of another shape, or not finite.
+    Where the checkpoint has a moving average of the weights (train.ema), it is loaded: validation losses of the
+    training are the average's. `source` names the checkpoint in errors. Raises DamagedCheckpoint for weights of another
+    shape, or not finite.
     """
     prefix = "average." if any(name.startswith("average.") for name in tensors) else "model."
     weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""The lines of a training log that readers of the contest's logs expect: written and read here."""
+"""Write and parse the lines of a training log in the contest's form."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-# Every repeat is bounded and lines are cut: a log may be anybody's.
+# Every repeat is bounded and longer lines are skipped, since a log may be hostile.
 _LONGEST_LINE = 2000
 _PAIR = re.compile(
     r"\b(\w{1,40}):\s?(-?\d{1,12}(?:\.\d{1,15})?(?:e[-+]?\d{1,3})?|nan|inf)(ms|s|m)?(?![\w.])", re.IGNORECASE
@@ -18,13 +18,13 @@ _SIZE = re.compile(
 )
 _FINAL = re.compile(r"\s*(?:\w{1,60}_exact|quantized\w{0,60})\b")
 _SEED = re.compile(r"\bseed\s?[:=]\s?(\d{1,12})\b", re.IGNORECASE)
-# What a pack's clock counts behind the training and before the evaluation.
+# Stages of a pack's clock between training and evaluation.
 CLOCK_STAGES = ("calibration", "tuning", "looks", "packing")
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
 def step_line(record: dict[str, Any], total_steps: int | None) -> str:
-    """One logged step, and what golf adds to it."""
+    """The line of one logged step, with golf's own fields added."""
     milliseconds = record["elapsed"] * 1000
     line = f"step:{record['step']}/{total_steps} train_loss:{record['train_loss']:.4f}"
     if "val_loss" in record:
@@ -44,18 +44,18 @@ def size_lines(*, model: int, code: int) -> Iterator[str]:
 
 
 def final_line(*, loss: float, bpb: float, seconds: float) -> str:
-    """What the model rebuilt from the file is worth; `seconds` is what measuring it took."""
+    """The loss of the model rebuilt from the file; `seconds` is the time of the measurement."""
     return f"final_golf_roundtrip_exact val_loss:{loss:.8f} val_bpb:{bpb:.8f} eval_time:{1000 * seconds:.0f}ms"
 
 
 def clock_line(seconds: Mapping[str, float]) -> str:
-    """Seconds of each stage behind the training: those of a pack's clock, named as they are counted."""
+    """Seconds of each stage after the training, under the names of the pack's clock."""
     return "clock " + " ".join(f"{name.replace(' ', '_')}_time:{1000 * each:.0f}ms" for name, each in seconds.items())
 
 
 @dataclass(frozen=True)
 class LogFacts:
-    """What a log says of one run; None for what it does not say. Times are in seconds."""
+    """Values parsed from the log of one run; None where the log lacks one. Times are in seconds."""
 
     seed: int | None = None
     steps: int = 0
@@ -65,26 +65,26 @@ class LogFacts:
     val_loss: float | None = None
     val_bpb: float | None = None
     sizes: dict[str, int] = field(default_factory=dict)
-    """by serialized model, code size, total submission size; the last line of each counts"""
+    """Bytes by "serialized model", "code size" and "total submission size"; the last line of each counts."""
     stages: dict[str, float] = field(default_factory=dict)
-    """by name of the stage"""
+    """Seconds by name of the stage."""
 
     @property
     def known(self) -> bool:
-        """Whether it says anything of a training."""
+        """Whether the log has any line of a training."""
         return bool(self.steps) or self.val_bpb is not None
 
     @property
     def total_bytes(self) -> int | None:
-        """The submission's size."""
+        """Bytes of the submission, as logged."""
         return self.sizes.get("total submission size")
 
 
 def parse_log(text: str) -> LogFacts:
-    """Read what the lines of a contest log say; unknown lines are passed over.
+    """Parse the lines of a contest log; unknown lines are ignored.
 
-    The losses are those of the last final line, else of the last step that has them. Law: what `step_line`,
-    `size_lines`, `final_line` and `clock_line` write is read back.
+    The losses are those of the last final line, else of the last step that has them. Law: values written by
+    `step_line`, `size_lines`, `final_line` and `clock_line` are read back.
     """
     found: dict[str, Any] = {"sizes": {}, "stages": {}}
     measured: tuple[float | None, float | None] | None = None
@@ -104,7 +104,7 @@ def parse_log(text: str) -> LogFacts:
 
 
 def _note_line(line: str, pairs: dict[str, tuple[float, str]], found: dict[str, Any]) -> None:
-    """Put what one line says of steps, times, sizes and the seed into `found`."""
+    """Put steps, times, sizes and the seed of one line into `found`."""
     if (step := _STEP.match(line)) is not None and pairs:
         found["steps"] = max(found.get("steps", 0), int(step[1]))
         found["total_steps"] = int(step[2])

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its training beside the weights: one typed value, written here and read here."""
+"""RunState: the state of a training that a checkpoint stores besides its tensors, converted to and from JSON."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ class RunState:
 
     step: int
     recipe: dict[str, Any]
-    """the resolved recipe, every default written out"""
+    """The resolved recipe, every default written out."""
     text: str
-    """fingerprint of the text and of the tokenizer"""
+    """Fingerprint of the text and of the tokenizer."""
     elapsed: float = 0.0
-    """seconds of training; 0 for imported weights"""
+    """Seconds of training; 0 for imported weights."""
     reserved: float = 0.0
-    """seconds of train.max_seconds left to packing"""
+    """Seconds of train.max_seconds left to packing."""
     tokenizer_kind: str = ""
     vocab_size: int = 0
     threads: int = 1
     processes: int = 1
     device: str = "cpu"
     matmul_dtype: str | None = None
-    """of the optimizer's matrix products; None in files that are older than the key"""
+    """Dtype of the optimizer's matrix products; None in files that are older than the key."""
 
     def to_json(self) -> dict[str, Any]:
-        """The state as JSON values: what `golf.run.checkpoint.save_checkpoint` takes."""
+        """The state as JSON values, for `golf.run.checkpoint.save_checkpoint`."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
     @classmethod
     def of(cls, state: Mapping[str, Any], *, source: str) -> Self:
-        """Read the state of a checkpoint; DamagedCheckpoint naming `source` where a key is missing or no such value.
+        """Read the state of a checkpoint; raises DamagedCheckpoint naming `source` for a missing key or a wrong type.
 
-        Keys that this version does not know are left out: another release may have written them.
+        Keys that this version does not know are ignored: another release may have written them.
         """
         if missing := [key for key in _NEEDED if key not in state]:
             raise DamagedCheckpoint(source, f"lacks {', '.join(sorted(missing))}: another release wrote it")

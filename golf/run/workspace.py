@@ -1,4 +1,4 @@
-"""golf.toml: WHERE things live. It says nothing about what is made, which is the recipe's part."""
+"""Find and read golf.toml, which says WHERE data and runs lie; the recipe says what is made."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class WorkspaceFile(BaseModel):
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where this house keeps its things; all paths are absolute, and none needs to exist."""
+    """Folders of data and runs, and the default recipe; all paths are absolute, and none needs to exist."""
 
     root: Path
     data: Path
     artifacts: Path
     recipe: str
-    """What `golf.recipe.find_recipe` takes: a path or a name."""
+    """A path or a name, for `golf.recipe.find_recipe`."""
 
 
 def find_workspace(start: Path) -> Workspace:
@@ -89,6 +89,6 @@ def _nearest(start: Path) -> Path | None:
 
 
 def _recipe(root: Path, place: str) -> str:
-    """Take a file under `root` for what it is, and anything else for the name of a shipped recipe."""
+    """The path of a file under `root`, or, where there is no such file, the name of a shipped recipe."""
     path = root / place
     return str(path) if path.suffix == ".toml" or path.is_file() else place

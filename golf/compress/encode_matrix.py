@@ -43,8 +43,9 @@ Array = TypeVar("Array", Weights, Tensor)
 
 
 def shrinkage(variances: Array, ratio: float) -> Array:
-    """Factors (M, N) on targets that round at the step of c with the rate-distortion λ of the global step `ratio` · c.
+    """What multiplies targets (M, N) so that rounding them saves the bits of a global step `ratio` times as large.
 
+    The quantization step stays; only the rate-distortion λ changes, from that of c to that of `ratio` · c.
     Symbols s of `variances` v (M, N), in squared steps and at least ROUNDING, take s² / (2 v ln 2) bits. A bit costs
     λ = ln 2 c² / 12 (`rate_search.bit_price`), an error of e steps costs c² e² / 2. So for a target u, which c itself
     rounds to the nearest s,  c² (u - s)² / 2 + Δλ s² / (2 v ln 2)  is least at the s nearest to

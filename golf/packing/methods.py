@@ -1,15 +1,20 @@
-"""Choose which compression methods are tried at a byte budget: a pure function of the `Case`, by this table.
+"""Which ways to compress a model are worth trying at a byte budget: a pure function, and a table anyone can read.
 
-With `most` = ½ log₂(400 · tokens of fine-tuning / weights) bits a weight:
+Where there is text to fine-tune on, with `most` = ½ log₂(400 · tokens of fine-tuning / weights) bits a weight:
 
-    bits a weight           enough fresh text         else                   without fine-tuning
-    below most - 1.5        fine-tuned                fine-tuned             trellis, plain
-    most - 1.5 to most      fine-tuned                fine-tuned, trellis    from 2 bits on:
-    above most              fine-tuned                as without             trellis, trellis with low-rank factors
+    bits a weight           the text still teaches    else
+    below most - 1.5        fine-tuned                fine-tuned
+    most - 1.5 to most      fine-tuned                fine-tuned, trellis
+    above most              fine-tuned                as without text
 
-Each bit a weight divides the gap by four, and fine-tuning needs more tokens a weight the smaller the gap is: it gains
-while 4^bits < 400 · tokens / weights. Fine-tuning works on uniform quantization, not on a trellis's path. With enough
-fresh text it improves on the float model itself, at any rate.
+Without text:
+
+    bits a weight
+    below 2                 trellis, plain integers
+    from 2 on               trellis, trellis with low-rank factors
+
+A gap of g nats per token divides by four with each bit, and fine-tuning finds what it is made of from so many tokens
+a weight: it gains while 4^bits < 400 · tokens / weights. What is fine-tuned are plain integers, not a trellis's path.
 """
 
 from __future__ import annotations

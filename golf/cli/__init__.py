@@ -1,4 +1,4 @@
-"""The command line: one thin file per command. Only here do errors become exit codes and torch is imported late."""
+"""The command line: one thin file per command. Errors become exit codes here; torch is imported inside commands."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
     context_settings=_SETTINGS,
     epilog="""\b
 The three that matter:
-  golf train                  a small transformer, by a recipe
-  golf pack --cap 16MB        its weights as one file under the cap
-  golf verify artifact.bin    what that file is worth, from the file alone""",
+  golf train                  train a small transformer by a recipe
+  golf pack --cap 16MB        pack its weights into one file under the cap
+  golf verify artifact.bin    measure the model in that file, from the file alone""",
 )
 @click.version_option(__version__, prog_name="golf")
 def golf() -> None:
@@ -42,7 +42,7 @@ for _command in (train, pack, verify, evaluate, inspect, generate, data, import_
 
 
 def _environment(error: Exception) -> str | None:
-    """What the machine lacks, in a sentence; None for what is golf's own fault."""
+    """The message for an error of the environment (memory, package, file system); None for a bug of golf."""
     if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
         return "not enough memory for this; try a smaller model or batch"
     if isinstance(error, ImportError):
@@ -53,9 +53,9 @@ def _environment(error: Exception) -> str | None:
 
 
 def main() -> None:
-    """Run a command; every foreseen failure ends as one sentence on stderr and its exit code."""
+    """Run a command; every expected failure prints one sentence to stderr and returns its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows ASCII only shows `?`, not a traceback
+        if isinstance(stream, io.TextIOWrapper):  # on an ASCII terminal print `?` instead of raising
             stream.reconfigure(errors="replace")
     try:
         code = golf.main(standalone_mode=False)
@@ -69,7 +69,7 @@ def main() -> None:
         click.echo("stopped at once; files are as they were last saved", err=True)
         code = 130
     except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone; Python would complain about the flush at exit
+        sys.stderr.close()  # the reader closed the pipe; Python would print an error about the flush at exit
         code = 0
     except (OSError, ImportError, MemoryError, RuntimeError) as error:
         if (message := _environment(error)) is None:

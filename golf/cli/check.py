@@ -10,7 +10,7 @@ from golf.cli.options import Size, json_option
 
 
 @click.command(
-    short_help="Hold a submission's folder against the contest's rules.",
+    short_help="Check a submission's folder against the contest's rules.",
     epilog="""Examples:
 
 \b
@@ -20,17 +20,17 @@ from golf.cli.options import Size, json_option
 )
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--cap", type=Size(), default="16MB", show_default=True, help="Most bytes of code + model.")
-@click.option("--record", "records", type=float, multiple=True, help="A loss (nats per token) to beat; one a seed.")
+@click.option("--record", "records", type=float, multiple=True, help="A loss (nats per token) to beat; one per seed.")
 @click.option(
     "--profile",
     type=click.Choice(["strict", "as-judged"]),
     default="strict",
     show_default=True,
-    help="The rules as written, or what the contest's judges turned submissions down for.",
+    help="The rules as written, or those for which the contest's judges rejected submissions.",
 )
 @json_option
 def check(folder: Path, cap: int, records: tuple[float, ...], profile: str, as_json: bool) -> None:
-    """Read the submission in FOLDER and say of every rule that a program can test: PASS, FAIL or CANNOT TELL, and why.
+    """Read the submission in FOLDER and report for every testable rule PASS, FAIL or CANNOT TELL, with evidence.
 
     Nothing in the folder is executed. Exit code 3 if a rule fails.
     """

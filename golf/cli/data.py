@@ -1,4 +1,4 @@
-"""`golf data`: shards fetched, made from text, and looked into."""
+"""`golf data`: download shards, make them from text, and check them."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def data() -> None:
 @click.argument("texts", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--tokenizer", required=True, help='A SentencePiece model, "sp:N" to train one of N pieces, or "bytes".')
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the shards.")
-@click.option("--name", default="text", show_default=True, help="What shards are called: NAME_train_000000.bin.")
+@click.option("--name", default="text", show_default=True, help="Name of the shards: NAME_train_000000.bin.")
 @click.option("--text-field", default="text", show_default=True, help="Key or column of .jsonl and .parquet.")
 @click.option(
     "--val-fraction",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.01,
     show_default=True,
-    help="Share of documents that validate.",
+    help="Share of documents in the validation split.",
 )
-@click.option("--workers", type=click.IntRange(1, 256), help="Processes that tokenise; default: one a core.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that tokenize; default: one per core.")
 @json_option
 def prepare(
     texts: tuple[Path, ...],
@@ -56,9 +56,9 @@ def prepare(
     workers: int | None,
     as_json: bool,
 ) -> None:
-    """Tokenise TEXTS (UTF-8 files, folders, .jsonl, .parquet) into shards in the contest's format.
+    """Tokenize TEXTS (UTF-8 files, folders, .jsonl, .parquet) into shards in the contest's format.
 
-    BOS opens each document; a document validates by the hash of its content, so none is in both splits.
+    BOS opens each document; the hash of a document's content decides its split, so none is in both.
     """
     from golf.cli.terminal import show, show_json, watching
     from golf.data import TOKENIZER_FILE
@@ -148,7 +148,7 @@ def fetch(
 ) -> None:
     """Download shards, tokenizer and manifest of DATASET from the Hugging Face hub, where recipes look for them.
 
-    Sizes and digests are checked, also of files that are there; what broke off is resumed. Needs golf[hub].
+    Sizes and digests are checked, also of existing files; partial downloads are resumed. Needs golf[hub].
     """
     from golf.cli.terminal import show, show_json, watching
     from golf.data.fetch import REPOSITORY

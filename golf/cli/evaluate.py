@@ -25,9 +25,9 @@ from golf.cli.options import device_option, json_option
     help="Folder of shards (their validation part), a .bin file, or text; default: the recipe's validation split.",
 )
 @click.option("--tokens", type=click.IntRange(min=2), help="Most tokens that are read; default: all.")
-@click.option("--window", type=click.IntRange(1, 1 << 20), help="Tokens seen at once; default: the training's.")
+@click.option("--window", type=click.IntRange(1, 1 << 20), help="Tokens of one window; default: the training's.")
 @click.option("--stride", type=click.IntRange(min=1), help="Slide the window by this many tokens, scoring the last.")
-@click.option("--reset", is_flag=True, help="Start anew at each document instead of seeing the one before.")
+@click.option("--reset", is_flag=True, help="Reset the context at the start of each document.")
 @device_option
 @json_option
 def evaluate(
@@ -42,8 +42,8 @@ def evaluate(
 ) -> None:
     """Measure MODEL, an artifact or a run's folder, in nats per token and bits per byte.
 
-    Without --stride whole windows are scored side by side, as the contest does by default; with it every target is
-    scored once, the tail included.
+    Without --stride adjacent windows without overlap are scored, as the contest does by default; with it every target
+    is scored once, the tail included.
     """
     from golf.cli.terminal import show, show_json, watching
     from golf.cli.verify import find_artifact

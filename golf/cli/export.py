@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @click.option("--track", default="10min_16mb", show_default=True, help="For submission.json.")
 @click.option("--date", help="For submission.json; default: today.")
 @click.option("--hardware", help="For submission.json; default: the device of the measurement.")
-@click.option("--force", is_flag=True, help="Write over an export that is there.")
+@click.option("--force", is_flag=True, help="Overwrite an existing export.")
 @json_option
 def export(
     runs: tuple[Path, ...],
@@ -63,9 +63,9 @@ def export(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write what RUNS (folders, by default the newest run) packed for others.
+    """Export the artifacts of RUNS (folders, by default the newest run) as a submission or as plain weights.
 
-    Several runs are seeds of one submission: each gives its log and its losses, the first its artifact. Weights are
+    Several runs are seeds of one submission: each adds its log and its losses, the first its artifact. Weights are
     exported from one run's artifact.
     """
     from golf.cli.terminal import note, show, show_json
@@ -95,7 +95,7 @@ def export(
 
 
 def _chosen(runs: tuple[Path, ...]) -> list[Run]:
-    """The runs that are named, or the one packed last."""
+    """The named runs, or the one packed last."""
     from golf.errors import UsageError
     from golf.run.folder import Run, from_here, newest_run
     from golf.run.workspace import find_workspace

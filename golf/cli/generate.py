@@ -43,7 +43,7 @@ def generate(artifact: Path, prompt: str, tokens: int, temperature: float, seed:
         seed=seed,
         device=resolve_device(device),
     )
-    first = next(pieces)  # rebuilds the model: what fails, fails before anything is printed
+    first = next(pieces)  # rebuilds the model, so that errors come before anything is printed
     click.echo(prompt + first, nl=False)
     for piece in pieces:
         click.echo(piece, nl=False)

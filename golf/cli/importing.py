@@ -11,7 +11,7 @@ from golf.cli.options import json_option
 
 @click.command(
     "import",
-    short_help="Take over weights that the contest's script saved.",
+    short_help="Import weights that the contest's script saved.",
     epilog="""Examples:
 
 \b
@@ -19,13 +19,13 @@ from golf.cli.options import json_option
   golf import weights.safetensors --recipe mine.toml && golf pack --cap 16MB""",
 )
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--recipe", required=True, help="The recipe whose model the weights are of, and whose data calibrate it.")
+@click.option("--recipe", required=True, help="The recipe with the weights' model, and with the data for calibration.")
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one key of the recipe.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default artifacts/NAME of the recipe.")
-@click.option("--force", is_flag=True, help="Replace a run that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing run.")
 @json_option
 def import_(file: Path, recipe: str, settings: tuple[str, ...], out: Path | None, force: bool, as_json: bool) -> None:
-    """Make the state_dict in FILE (.pt, .safetensors) a run that `golf pack` and `golf evaluate` can take.
+    """Import the state_dict in FILE (.pt, .safetensors) as a run for `golf pack` and `golf evaluate`.
 
     Nothing in FILE is executed. Keys that do not fit the recipe's model are named.
     """

@@ -1,4 +1,4 @@
-"""Starts the processes of one run on this machine, as torchrun would, and ends them together."""
+"""Start the processes of one run on this machine, as torchrun does, and end them together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from types import FrameType
 
-# How long the others may take to save after one has ended, before they are killed.
+# Seconds that the other processes have to save after one has failed, before they are killed.
 _PATIENCE = 60.0
 _POLL = 0.05
 # A process that a signal killed counts as a failure of the machine.
@@ -22,10 +22,10 @@ _KILLED = 5
 
 
 def launch(count: int) -> int:
-    """Run this very command in `count` processes that know of each other; returns the exit code of the run.
+    """Run the present command in `count` processes of one process group; return the exit code of the run.
 
-    The code is that of the first process to fail. When one ends with an error the others are asked to stop: they
-    cannot go on without it. Threads are shared out, unless OMP_NUM_THREADS says otherwise.
+    The code is that of the first process to fail. When one fails the others are asked to stop, since they cannot
+    continue without it. Threads are divided between the processes, unless OMP_NUM_THREADS is set.
     """
     arguments = _without_nproc(sys.argv[1:])
     shared = {
@@ -43,7 +43,7 @@ def launch(count: int) -> int:
                 env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
                 stdout=None if rank == 0 else subprocess.DEVNULL,
                 stderr=None if rank == 0 else said[rank],
-                # a terminal's Ctrl-C reaches the launcher alone, which passes it on once
+                # a terminal's Ctrl-C reaches the launcher alone, which forwards it once
                 start_new_session=True,
             )
             for rank in range(count)
@@ -54,7 +54,7 @@ def launch(count: int) -> int:
         failed = _wait(started)
         if failed is None:
             return 0
-        if failed:  # the first process has spoken for itself
+        if failed:  # the first process has printed its own error
             said[failed].seek(0)
             sys.stderr.write(said[failed].read().decode(errors="replace"))
         code = started[failed].returncode
@@ -62,7 +62,7 @@ def launch(count: int) -> int:
 
 
 def _wait(started: list[subprocess.Popen[bytes]]) -> int | None:
-    """Wait for all to end; when one fails ask the others to. Returns the index of the first to fail."""
+    """Wait for all processes; when one fails ask the others to stop. Return the index of the first to fail."""
     guilty, deadline = None, math.inf
     while any(process.poll() is None for process in started) and time.monotonic() < deadline:
         if guilty is None:

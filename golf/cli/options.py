@@ -29,7 +29,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 
 
 class CodeBytes(click.ParamType[int | str]):
-    """A number of bytes, or `auto`: those of the script that golf export ships."""
+    """A number of bytes, or `auto`: the size of the script that golf export writes."""
 
     name = "bytes"
 

@@ -59,8 +59,8 @@ def pack(
 ) -> None:
     """Pack RUN (a folder, by default the newest run) into one file under the cap.
 
-    Writes artifact.bin and ledger.json: where every byte went. With --curve it writes what the run is worth at every
-    size instead.
+    Writes artifact.bin and ledger.json, its bytes by part and by matrix. With --curve it writes losses at many sizes
+    instead.
     """
     from golf.errors import UsageError
     from golf.run.folder import Run, from_here, newest_run
@@ -134,7 +134,7 @@ def _pack(
 
 
 def _replaceable(target: Path) -> int | None:
-    """Bytes of the artifact that a pack would replace; UsageError where something else is there."""
+    """Bytes of the artifact that a pack would replace; raises UsageError where `target` is another file."""
     from golf.artifact import MAGIC
     from golf.errors import EnvironmentFailure, UsageError
 

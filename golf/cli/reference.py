@@ -1,4 +1,4 @@
-"""The command reference, from the commands' own help: `python -m golf.cli.reference > docs/cli.md`."""
+"""Generate the command reference from the commands' help: `python -m golf.cli.reference > docs/cli.md`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def reference() -> str:
 
 
 def commands() -> list[tuple[str, click.Command]]:
-    """Every command by its full name, those of groups behind their group."""
+    """Every command by its full name, those of a group after the group."""
     found: list[tuple[str, click.Command]] = []
     for name, command in sorted(golf.commands.items()):
         found.append((f"golf {name}", command))

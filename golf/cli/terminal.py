@@ -1,4 +1,4 @@
-"""What a person sees while a command works: one live line on a terminal, plain lines elsewhere. All of it on stderr."""
+"""Progress and notes on stderr (one live line on a terminal, plain lines elsewhere); tables and JSON on stdout."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def show_json(value: dict[str, Any]) -> None:
 
 
 def as_text(value: dict[str, Any]) -> str:
-    """A JSON file for people: indented, one line at the end."""
+    """`value` as indented JSON with a final newline."""
     return json.dumps(finite(value), indent=2, allow_nan=False) + "\n"
 
 
 def note(text: str) -> None:
-    """One sentence to stderr."""
+    """Print one sentence to stderr."""
     print(f"note: {text}", file=sys.stderr, flush=True)
 
 
@@ -64,7 +64,7 @@ def watching(total_steps: int | None = None) -> Iterator[Observer]:
 
         def stage(name: str, share: float) -> None:
             group = name.partition(" ")[0]
-            if group != current[0]:  # a finished task would show no remaining time ever again
+            if group != current[0]:  # without a reset a finished task would never show a remaining time again
                 current[0] = group
                 progress.reset(task)
             progress.update(task, description=escape(name), completed=share)

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Continue an interrupted run from its checkpoint.")
 @click.option("--force", is_flag=True, help="Start over in a folder that holds a run.")
 @device_option
-@click.option("--nproc", type=click.IntRange(1, 1024), default=1, help="Processes that share the training, one a GPU.")
+@click.option(
+    "--nproc", type=click.IntRange(1, 1024), default=1, help="Processes that share the training, one per GPU."
+)
 @click.option("--dry-run", is_flag=True, help="Show sizes, optimizers and estimated time; write nothing.")
 @json_option
 def train(
@@ -48,7 +50,7 @@ def train(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Train what RECIPE says: a path, or the name of a shipped recipe; by default golf.toml's.
+    """Train the model of RECIPE: a path, or the name of a shipped recipe; by default golf.toml's.
 
     Writes recipe.toml, metrics.jsonl and checkpoint.safetensors into the run's folder. Ctrl-C saves and stops.
     """

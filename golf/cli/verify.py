@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     type=click.Path(exists=True, path_type=Path),
-    help="Measure on this text: file, folder, .jsonl, or token shards (those of a folder that validate).",
+    help="Measure on this text: file, folder, .jsonl, or token shards (the validation shards of a folder).",
 )
 @click.option("--max-memory", type=Size(), help="Most bytes that decoding may take; default 1GiB.")
 @device_option
@@ -90,7 +90,7 @@ def verify(
 
 
 def find_artifact(path: Path) -> Path:
-    """The path itself, or, for a bare name that is not here, the file of that name in the newest run."""
+    """`path` itself, or, for a bare name that does not exist here, the file of that name in the newest run."""
     from golf.run.folder import from_here, newest_run
     from golf.run.workspace import find_workspace
 
@@ -100,7 +100,7 @@ def find_artifact(path: Path) -> Path:
 
 
 def _bounds(cap: int | None, code_bytes: int | None, max_bpb: float | None, recipe: str | None) -> Bounds:
-    """What the flags, then the recipe, hold the artifact against."""
+    """Bounds from the flags, and from the recipe where a flag is missing."""
     from golf.evaluation.verify import Bound, Bounds
     from golf.recipe import find_recipe, load_recipe
 

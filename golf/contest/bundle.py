@@ -1,4 +1,4 @@
-"""golf's own modules as one script that runs without golf: what a submission ships, and what its bytes cost."""
+"""Bundle golf's modules into one script that runs without golf installed; its bytes count against the cap."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pathlib import Path
 from golf.recipe import Recipe, recipe_to_toml
 
 ENTRY = "golf.contest.script"
-# What the contest calls it.
+# The script's name in the contest.
 SCRIPT = "train_gpt.py"
-# The package's name in a loader of weights, which may be imported where another golf is.
+# The package's name inside load_model.py, which may be imported where golf is installed too.
 _LOADED = "golf_weights"
 _IMPORT = re.compile(r"^(\s*(?:from|import) )golf\b", re.MULTILINE)
-# What the modules import beside torch, numpy and Python's own library; the names are those of the package index.
+# Packages that the modules import, by their names on the package index.
 PACKAGES = ("torch", "numpy", "sentencepiece", "zstandard", "constriction", "pydantic", "filelock")
 _HEAD = '''"""{title}
 
-    python train_gpt.py                                            # what artifact.bin beside this file is worth
-    torchrun --standalone --nproc_per_node=8 train_gpt.py          # train, pack and measure anew
+    python train_gpt.py                                            # measure artifact.bin next to this file
+    torchrun --standalone --nproc_per_node=8 train_gpt.py          # train, pack and measure a new one
 
 Needs {packages}.
-DATA_PATH, TOKENIZER_PATH and SEED change the recipe's; --help names the rest.
+DATA_PATH, TOKENIZER_PATH and SEED override the recipe; --help lists the other options.
 """
 '''
 _FINDER = '''
@@ -52,7 +52,7 @@ sys.meta_path.insert(0, Bundle())
 _RUN = f'''if __name__ == "__main__":
     importlib.import_module("{ENTRY}").main(RECIPE, __file__)
 '''
-_LOAD_HEAD = '''"""Reads the model beside this file; needs torch, safetensors and pydantic.
+_LOAD_HEAD = '''"""Reads the model next to this file; needs torch, safetensors and pydantic.
 
     from load_model import load
 
@@ -78,16 +78,16 @@ def load(folder):
 _PACKED = (
     b"# Written by golf export: compressed Python. golf export --code plain writes it readable.\n"
     b'import base64,lzma\nS="%s"\n'
-    b"exec(lzma.decompress(base64.b85decode(S)))\n"  # on a line of its own, which is what a traceback shows
+    b"exec(lzma.decompress(base64.b85decode(S)))\n"  # on a separate line, because a traceback shows the whole line
 )
 
 
 def script(recipe: Recipe, *, plain: bool = False) -> bytes:
-    """The whole train_gpt.py for `recipe`: it evaluates the artifact beside it, or trains, packs and evaluates.
+    """The whole train_gpt.py for `recipe`: it evaluates the artifact next to it, or trains, packs and evaluates.
 
-    `plain`: readable, as the modules stand; else without comments, docstrings and annotations of functions, and
-    compressed, self-extracting. The recipe's `budget.code_bytes` is left out: a script knows its own size, and its
-    size must not depend on how it is written. Law: the same recipe gives the same bytes.
+    With `plain` the modules are readable and unchanged; else without comments, docstrings and annotations of functions,
+    compressed and self-extracting. The recipe's `budget.code_bytes` is set to 0: the script measures its own size,
+    which must not depend on that key. Law: the same recipe gives the same bytes.
     """
     sources = modules(ENTRY)
     given = recipe.model_copy(update={"budget": recipe.budget.model_copy(update={"code_bytes": 0})})
@@ -109,7 +109,7 @@ def _renamed(name: str) -> str:
 
 
 def modules(entry: str) -> dict[str, str]:
-    """Source by name of every golf module that `entry` can come to import, itself and its packages included."""
+    """Source by name of every golf module that `entry` may import, directly or not; itself and packages included."""
     found: dict[str, str] = {}
     todo = [entry]
     while todo:
@@ -123,7 +123,7 @@ def modules(entry: str) -> dict[str, str]:
 
 
 def _path(name: str) -> Path | None:
-    """The file of module `name`; None where golf has none, as for a name that is a function."""
+    """The file of module `name`; None where there is none, for example for the name of a function."""
     if name.partition(".")[0] != "golf":
         return None
     place = Path(__file__).parents[1].joinpath(*name.split(".")[1:])
@@ -131,7 +131,7 @@ def _path(name: str) -> Path | None:
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
-    """Names of modules that may be imported, at the top or within functions; not those for type checkers alone."""
+    """Names of modules that may be imported, at the top or within functions, except under TYPE_CHECKING."""
     for node in ast.walk(_WithoutTypeChecking().visit(tree)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -141,7 +141,7 @@ def _imported(tree: ast.Module) -> Iterator[str]:
 
 
 class _WithoutTypeChecking(ast.NodeTransformer):
-    """Drops `if TYPE_CHECKING:` blocks."""
+    """Removes `if TYPE_CHECKING:` blocks."""
 
     def visit_If(self, node: ast.If) -> ast.AST | None:
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
@@ -150,9 +150,9 @@ class _WithoutTypeChecking(ast.NodeTransformer):
 
 
 class _Bare(_WithoutTypeChecking):
-    """Drops what does not run: docstrings, descriptions of a recipe's keys, and annotations of functions.
+    """Removes code without effect: docstrings, descriptions of a recipe's keys, and annotations of functions.
 
-    Those of classes make their fields.
+    Annotations of classes stay, since they define fields.
     """
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
@@ -187,7 +187,7 @@ def _bare(source: str) -> str:
 
 
 def _finding(sources: dict[str, str]) -> str:
-    """Python that lets `sources`, modules by name, be imported."""
+    """Python code that makes `sources`, modules by name, importable."""
     folders = {name for name in sources if any(other.startswith(f"{name}.") for other in sources)}
     lines = ["import importlib\nimport importlib.util\nimport sys\n", "MODULES = {}"]
     lines += [f"MODULES[{name!r}] = {_literal(source)}" for name, source in sorted(sources.items())]
@@ -200,7 +200,7 @@ def _compressed(whole: bytes) -> bytes:
 
 
 def _literal(text: str) -> str:
-    """`text` as a Python literal that reads as the text does, where there is one."""
+    """`text` as a readable raw string literal where possible, else its repr."""
     written = "r'''" + text.replace("'''", "''' \"'''\" r'''") + "'''"
     try:
         return written if ast.literal_eval(f"({written})") == text else repr(text)

@@ -1,4 +1,4 @@
-"""Runs of one recipe, a seed each → the folder that the contest asks for."""
+"""Export packed runs, the seeds of one recipe, as a submission folder of the contest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ARTIFACT = "artifact.bin"
 
 @dataclass(frozen=True)
 class Details:
-    """What submission.json says and no run knows."""
+    """Values of submission.json that are not in a run."""
 
     name: str | None = None
     author: str = ""
@@ -51,8 +51,8 @@ class _Seed:
 def export_submission(runs: list[Run], out: Path, *, details: Details, plain: bool, force: bool) -> Exported:
     """Write the folder `out`: script, the first run's artifact, logs, submission.json, README.md, requirements.txt.
 
-    Every run is a seed of one recipe. Raises ClaimError where artifact and script do not fit under the artifact's cap
-    together, UsageError for runs that do not belong together, and leaves nothing behind then.
+    Every run is a seed of one recipe. Raises ClaimError where artifact and script together exceed the artifact's cap,
+    UsageError for runs of different recipes; nothing is written then.
     """
     seeds = [_load(run) for run in runs]
     _refuse_strangers(seeds)
@@ -91,7 +91,7 @@ def _load(run: Run) -> _Seed:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """What golf wrote beside the artifact; empty where it is missing."""
+    """A JSON file that golf wrote next to the artifact; empty where it is missing."""
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -102,7 +102,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _refuse_strangers(seeds: list[_Seed]) -> None:
-    """Runs of one submission differ in their seeds, and in nothing else."""
+    """Raise UsageError unless the runs have different seeds and otherwise equal recipes."""
     numbers = [seed.recipe.seed for seed in seeds]
     if len(set(numbers)) < len(numbers):
         raise UsageError(f"the runs' seeds are {', '.join(map(str, numbers))}; give each seed once")
@@ -120,7 +120,7 @@ def _without_seed(recipe: Recipe) -> Recipe:
 def _refuse_over_cap(seed: _Seed, code: int) -> None:
     cap, size = seed.artifact.manifest.budget.cap, seed.artifact.size
     if size + code > cap:
-        # a script that takes most of the cap asks for a larger one: that of today's model and the script
+        # where the script takes most of the cap, suggest a larger cap: the present artifact plus the script
         wanted = cap if code < cap / 2 else size + code
         raise ClaimError(
             f"{seed.run.artifact} ({size:,} bytes) and the script ({code:,}) are {size + code - cap:,} bytes over the "
@@ -145,7 +145,7 @@ def _log(seed: _Seed, code: int) -> str:
 
 
 def _card(seeds: list[_Seed], details: Details, *, code: int) -> dict[str, Any]:
-    """submission.json; losses are means over seeds, sizes are those of the artifact that is shipped."""
+    """submission.json; losses are means over seeds, sizes are those of the exported artifact."""
     first = seeds[0]
     return {
         "author": details.author,
@@ -179,11 +179,11 @@ def _seed_card(seed: _Seed) -> dict[str, Any]:
 
 
 def _requirements() -> str:
-    """The packages that the script imports, in the versions at hand: other ones may decode other bytes."""
+    """The packages that the script imports, in the installed versions, since others may decode differently."""
     lines = []
     for package in PACKAGES:
         try:
             lines.append(f"{package}=={version(package).partition('+')[0]}")
-        except PackageNotFoundError:  # built from source, under no name
+        except PackageNotFoundError:  # built from source, without metadata
             lines.append(package)
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""The folder that an export fills."""
+"""Write the files of an export into a folder; refuse to overwrite foreign files."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def fill_folder(
 ) -> None:
     """Write `contents` by name into `folder`, made if missing.
 
-    One that holds something is refused with UsageError. With `force`, an earlier export, known by the key "golf" in its
-    JSON file `card`, gives way: files of these names are replaced, and then those that match `stale` and are not
-    written anew are deleted. What else lies there is named and refused; nothing is lost where a write fails.
+    Raises UsageError for a folder that is not empty. With `force`, an earlier export, known by the key "golf" in its
+    JSON file `card`, is replaced: files of these names are overwritten, and then those that match `stale` and are not
+    in `contents` are deleted. Other files there raise UsageError; no file is lost where a write fails.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file; name a folder with --out")
@@ -44,7 +44,7 @@ def fill_folder(
 
 
 def _is_ours(card: Path) -> bool:
-    """Whether an export wrote the JSON object at `card`."""
+    """Whether the JSON object at `card` was written by an export."""
     try:
         found = json.loads(card.read_bytes())
     except (OSError, ValueError, RecursionError):

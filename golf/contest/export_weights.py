@@ -1,4 +1,4 @@
-"""An artifact's weights for other tools: safetensors, config.json, the tokenizer, and a loader."""
+"""Export an artifact's decoded weights for other tools: safetensors, config.json, the tokenizer, and a loader."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ WEIGHTS, CONFIG, TOKENIZER, LOADER = "model.safetensors", "config.json", "tokeni
 
 
 def export_weights(artifact: Path, out: Path, *, hub: bool, force: bool) -> ExportedWeights:
-    """Write the rebuilt model to the folder `out`; `hub` names the shape in the hub's terms besides golf's own.
+    """Write the rebuilt model to the folder `out`; with `hub`, config.json also has the Hugging Face hub's keys.
 
-    Weights are float32 under golf's names. load_model.py, written from golf's own model, reads the folder with torch,
+    Weights are float32 under golf's names. load_model.py, generated from golf.model, reads the folder with torch,
     safetensors and pydantic alone. Raises DamagedFile for an artifact that is not sound.
     """
     rebuilt = rebuild(open_artifact(artifact))

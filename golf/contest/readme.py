@@ -18,17 +18,17 @@ _TEXT = """# {name}
 |---|---|---|---|---|---|
 {rows}
 
-Measured on {tokens:,} tokens that stand for {bytes:,} bytes of text, in windows of {window} tokens side by side, on
+Measured on {tokens:,} tokens that stand for {bytes:,} bytes of text, in adjacent windows of {window} tokens, on
 {hardware}.
 
 ## Run it
 
     pip install -r requirements.txt
-    python train_gpt.py                                     # what artifact.bin is worth
-    torchrun --standalone --nproc_per_node=8 train_gpt.py   # trains, packs and measures anew, into runs/
+    python train_gpt.py                                     # measures artifact.bin
+    torchrun --standalone --nproc_per_node=8 train_gpt.py   # trains, packs and measures a new one in runs/
 
-`DATA_PATH`, `TOKENIZER_PATH` and `SEED` replace what the recipe says; paths of the recipe are looked up from the folder
-where the script is started. The script is golf's own modules in one file.
+`DATA_PATH`, `TOKENIZER_PATH` and `SEED` override the recipe; paths of the recipe are relative to the folder where the
+script is started. The script is golf's own modules in one file.
 
 ## Recipe
 
@@ -38,7 +38,7 @@ where the script is started. The script is golf's own modules in one file.
 
 
 def readme(card: dict[str, Any], recipe: Recipe, claim: Claim | None) -> str:
-    """What a judge wants to know, from submission.json's content and the recipe."""
+    """README.md with results, commands and recipe, from submission.json's content and the recipe."""
     rows = [
         f"| {seed} | {found['val_loss']:.5f} | {found['val_bpb']:.5f} | {found['artifact_bytes']:,} "
         f"| {found['steps']:,} | {'-' if found['step_avg_ms'] is None else found['step_avg_ms']} |"

@@ -1,4 +1,4 @@
-"""What exports return: plain values that reports turn into tables and JSON."""
+"""Results of exports, as plain values for tables and JSON."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Exported:
-    """A submission's folder; bytes by file, and those of the script in both its forms. `total` counts against `cap`."""
+    """A submission's folder; bytes by file, and of the script in both its forms. `total` counts against `cap`."""
 
     folder: Path
     files: dict[str, int]
@@ -20,7 +20,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class ExportedWeights:
-    """Reconstituted weights for other tools; bytes by file."""
+    """Decoded weights for other tools; bytes by file."""
 
     folder: Path
     files: dict[str, int]

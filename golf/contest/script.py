@@ -1,6 +1,6 @@
-"""The program inside an exported train_gpt.py: it measures the artifact beside it, or trains, packs and measures anew.
+"""The program inside an exported train_gpt.py: measure the artifact next to it, or train, pack and measure a new one.
 
-Without click and rich: a script ships every byte of what it imports that is golf's own.
+It does not use click, rich or golf's commands, since every golf module that it imports counts as bytes of code.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ARTIFACT = "artifact.bin"
 
 
 def main(recipe_text: str, file: str) -> NoReturn:
-    """Do what the command line asks, as the script at `file`, which was written for the recipe in `recipe_text`."""
+    """Run the command line of the script at `file`, which was written for the recipe in `recipe_text`, and exit."""
     arguments = _arguments(file)
     script = Path(file).resolve()
     code = 0
@@ -44,7 +44,9 @@ def main(recipe_text: str, file: str) -> NoReturn:
             else:
                 artifact = script.parent / ARTIFACT
                 if not artifact.exists():
-                    raise UsageError(f"there is no {ARTIFACT} beside {script.name}; put it there, or make one: --train")
+                    raise UsageError(
+                        f"there is no {ARTIFACT} next to {script.name}; put it there, or make one: --train"
+                    )
                 code = _evaluate(artifact, script, arguments.data, arguments.device, stop, sys.stdout)
     except GolfError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -55,13 +57,13 @@ def main(recipe_text: str, file: str) -> NoReturn:
 def _arguments(file: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=Path(file).name,
-        description=f"Measure {ARTIFACT} beside this file; with --train, or under torchrun, train, pack and measure.",
+        description=f"Measure {ARTIFACT} next to this file; with --train, or under torchrun, train, pack and measure.",
     )
-    parser.add_argument("--data", type=Path, default=_place("DATA_PATH"), help="the text to be measured on")
+    parser.add_argument("--data", type=Path, default=_place("DATA_PATH"), help="the text to measure on")
     parser.add_argument("--train", action="store_true", help="train by the recipe inside")
     parser.add_argument("--resume", action="store_true", help="continue an interrupted training")
     parser.add_argument("--seed", type=int, help="another seed than the recipe's")
-    parser.add_argument("--out", type=Path, help="folder of the training; default runs/seed-N beside this file")
+    parser.add_argument("--out", type=Path, help="folder of the training; default runs/seed-N next to this file")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     return parser.parse_args()
 
@@ -71,7 +73,7 @@ def _place(variable: str) -> Path | None:
 
 
 def _settings(seed: int | None) -> list[str]:
-    """What the environment and the flags change of the recipe; the names are those of the contest's script."""
+    """Settings from the environment and the flags; the variables are those of the contest's script."""
     given = {"data.path": "DATA_PATH", "tokenizer.path": "TOKENIZER_PATH", "seed": "SEED"}
     settings = {key: os.environ[name] for key, name in given.items() if os.environ.get(name)}
     return [f"{key}={value}" for key, value in (settings | ({} if seed is None else {"seed": str(seed)})).items()]
@@ -144,7 +146,7 @@ def _observer(recipe: Recipe, log: TextIO) -> Observer:
 
 
 class _Both:
-    """What is written here goes to the terminal and to a file."""
+    """A text stream that writes to several streams: the terminal and a log file."""
 
     def __init__(self, *streams: TextIO) -> None:
         self._streams = streams

@@ -1,4 +1,4 @@
-"""Recipe files: found by name, read, laid over with settings, validated, and written back."""
+"""Recipe files: find by name, read, override with --set, validate, and write back."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from golf.recipe.validate import Address, validate
 
 
 def find_recipe(name: str) -> Path:
-    """Find the file meant by `name`: a path, else one of the working folder's `recipes/`, else a shipped one.
+    """The file of the recipe `name`: a path, else one of the working folder's `recipes/`, else a shipped one.
 
-    A folder of that name is passed over. Raises RecipeError with a suggestion if there is none.
+    A folder of that name is ignored. Raises RecipeError with a suggestion if there is none.
     """
     shipped = shipped_recipes()
     file = f"{name.removesuffix('.toml')}.toml"
@@ -26,14 +26,14 @@ def find_recipe(name: str) -> Path:
 
 
 def shipped_recipes() -> Path:
-    """Name the folder of the recipes that come with golf: inside the installed package, or beside it in a checkout."""
+    """The folder of the recipes that come with golf: inside the installed package, or next to it in a checkout."""
     package = Path(__file__).parents[1]
     inside = package / "recipes"
     return inside if inside.is_dir() else package.parent / "recipes"
 
 
 def load_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
-    """Read and validate a recipe file, with `section.key=value` settings laid over it."""
+    """Read and validate a recipe file; `settings` (section.key=value) override its keys."""
     return parse_recipe(read_limited(path), source=str(path), settings=settings)
 
 
@@ -47,12 +47,12 @@ def read_limited(path: Path) -> bytes:
 
 
 def parse_recipe(content: bytes, *, source: str, settings: Iterable[str] = ()) -> Recipe:
-    """Validate the TOML in `content`; `source` opens the address of every mistake that no setting made."""
+    """Parse and validate the TOML in `content`; addresses of mistakes begin with `source`, or with the setting."""
     return _validated(read_toml(content, source=source), source=source, settings=settings)
 
 
 def change_recipe(recipe: Recipe, settings: Iterable[str], *, sections: Collection[str], source: str) -> Recipe:
-    """Lay `section.key=value` settings over a recipe; RecipeError for a setting outside `sections`, too."""
+    """Override keys of a recipe by `section.key=value` settings; raises RecipeError also for other `sections`."""
     settings = tuple(settings)
     allowed = ", ".join(f"[{section}]" for section in sections)
     if misplaced := [s for s in settings if s.partition(".")[0].strip() not in sections]:
@@ -61,7 +61,7 @@ def change_recipe(recipe: Recipe, settings: Iterable[str], *, sections: Collecti
 
 
 def _validated(document: dict[str, Any], *, source: str, settings: Iterable[str]) -> Recipe:
-    """Lay settings over a document and report all mistakes of both at once."""
+    """Override keys of a document by settings, and report all mistakes of both at once."""
     origins: dict[Address, str] = {}
     mistakes = [mistake for setting in settings if (mistake := _lay_over(document, setting, origins))]
     try:
@@ -84,7 +84,7 @@ def recipe_to_toml(recipe: Recipe) -> str:
 
 
 def _lay_over(document: dict[str, Any], setting: str, origins: dict[Address, str]) -> str | None:
-    """Apply one `a.b=value` in place and note who did it; returns the mistake, if it is one."""
+    """Apply one `a.b=value` in place and record its origin; return the mistake, if it is one."""
     address, equals, value = setting.partition("=")
     keys = tuple(key.strip() for key in address.split("."))
     if not equals or not all(keys) or len(keys) > MAX_DEPTH:

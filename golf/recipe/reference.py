@@ -1,4 +1,4 @@
-"""The reference of recipe keys, from the sections themselves: `python -m golf.recipe.reference > docs/recipe.md`."""
+"""Generate the reference of recipe keys from the sections: `python -m golf.recipe.reference > docs/recipe.md`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _rows(section: type[BaseModel], address: str) -> list[str]:
 
 
 def _meaning(field: FieldInfo) -> str:
-    """The description, behind the values where only some are allowed."""
+    """The description, after the allowed values where there is a list of them."""
     meaning = field.description or ""
     if get_origin(field.annotation) is not Literal:
         return meaning

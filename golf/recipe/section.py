@@ -1,4 +1,4 @@
-"""What every section of a recipe is: frozen, strict about names, finite; and the types of its values."""
+"""Section: the pydantic base model of every recipe section (frozen, no unknown keys, finite), and types of its keys."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
-    """Frozen, strict about names, and finite."""
+    """Base model of a section: frozen, strict types, no unknown keys, no infinite or NaN numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)

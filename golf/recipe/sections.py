@@ -1,7 +1,7 @@
 """The sections of a recipe and the bounds of every key.
 
-Each room of golf receives its own section and never the whole recipe. Upper bounds exist because a recipe also arrives
-inside artifacts from strangers: they keep every size computed from it far from overflow.
+Each room of golf receives its own section and never the whole recipe. Upper bounds exist because untrusted artifacts
+contain recipes too: they keep every size computed from a recipe far from overflow.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from golf.recipe.shape import Model
 
 
 class Budget(Section):
-    """`[budget]`: what the artifact may cost, code included, and which of its seconds are counted."""
+    """`[budget]`: most bytes of artifact and code, and which seconds count against `train.max_seconds`."""
 
     cap: Size = Field(16_000_000, description='size of artifact + code, e.g. "16MB" or 16_000_000')
     code_bytes: int = Field(0, ge=0, le=1 << 40, description="bytes of code counted into the cap")
-    max_bpb: float | None = Field(None, gt=0, description="bits per byte that verify must not see exceeded")
+    max_bpb: float | None = Field(None, gt=0, description="largest bits per byte that verify allows")
     clock: Literal["training", "calibration"] = Field(
         "training",
-        description="what `train.max_seconds` bounds: the training, or with it all that a pack reads training text for",
+        description="what `train.max_seconds` bounds: the training, or also every use of training text by the pack",
     )
 
     @model_validator(mode="after")
     def _code_leaves_room(self) -> Self:
         if self.code_bytes >= self.cap:
-            raise ValueError(f"code_bytes {self.code_bytes} leave no room under the cap {self.cap}")
+            raise ValueError(f"code_bytes {self.code_bytes} leave no bytes for the artifact under the cap {self.cap}")
         return self
 
 
 class Data(Section):
-    """`[data]`: the text to learn from and to be judged on."""
+    """`[data]`: training text and validation text."""
 
     source: Literal["stdlib", "text", "shards"] = Field(
         "stdlib", description="Python's own standard library, text files, or token shards (.bin)"
@@ -45,7 +45,7 @@ class Data(Section):
         None, description="text: a separate validation text, else documents are split by hash"
     )
     text_field: str = Field("text", description="text: the key that holds the text in .jsonl")
-    val_fraction: float = Field(0.04, gt=0, lt=1, description="share of documents that validate")
+    val_fraction: float = Field(0.04, gt=0, lt=1, description="share of documents in the validation split")
 
     @model_validator(mode="after")
     def _path_fits_source(self) -> Self:
@@ -95,28 +95,30 @@ class RankSchedule(Section):
 
 
 class Optimizer(Section):
-    """`[optimizer]`: who moves the matrices; embeddings and gains always go to AdamW."""
+    """`[optimizer]`: the optimizer of the matrices; embeddings and gains always have AdamW."""
 
-    name: Literal["numuon", "muon", "adamw"] = Field("numuon", description="of the matrices; muon is torch.optim.Muon")
-    lr: float = Field(0.02, gt=0, le=10, description="step size of the matrices")
-    momentum: float = Field(0.95, ge=0, lt=1, description="muon and numuon: share of the past that is kept")
+    name: Literal["numuon", "muon", "adamw"] = Field(
+        "numuon", description="optimizer of the matrices; muon is torch.optim.Muon"
+    )
+    lr: float = Field(0.02, gt=0, le=10, description="peak learning rate of the matrices")
+    momentum: float = Field(0.95, ge=0, lt=1, description="muon and numuon: decay of the momentum buffer")
     momentum_warmup: Fraction = Field(
         0.0, description="muon and numuon: share of the steps over which momentum rises from 0.85"
     )
-    nesterov: bool = Field(False, description="muon and numuon: look one step ahead along the momentum")
+    nesterov: bool = Field(False, description="muon and numuon: Nesterov momentum")
     matmul_dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="muon and numuon: type of their matrix products; auto: the device's fastest, kept when resumed",
+        description="muon and numuon: dtype of their matrix products; auto: the device's fastest, kept when resumed",
     )
     spectral_decay: float = Field(
         0.0, ge=0, le=10, description="matrices: W <- W - lr * spectral_decay * polar(W) after each step"
     )
     weight_decay: float = Field(0.1, ge=0, le=10, description="decoupled: W <- (1 - lr * weight_decay) W")
     weight_decay_end: float | None = Field(
-        None, ge=0, le=10, description="weight_decay at the last step, reached in a straight line; constant by default"
+        None, ge=0, le=10, description="weight_decay at the last step, reached linearly; constant by default"
     )
-    embedding_lr: float = Field(0.004, gt=0, le=10, description="AdamW step size of the embedding")
-    scalar_lr: float = Field(0.01, gt=0, le=10, description="AdamW step size of gains")
+    embedding_lr: float = Field(0.004, gt=0, le=10, description="AdamW's peak learning rate of the embedding")
+    scalar_lr: float = Field(0.01, gt=0, le=10, description="AdamW's peak learning rate of gains")
     betas: tuple[Beta, Beta] = Field((0.9, 0.95), strict=False, description="AdamW's")
     eps: float = Field(1e-10, gt=0, le=1, description="AdamW's")
     rank: RankSchedule = RankSchedule()
@@ -129,11 +131,11 @@ class Optimizer(Section):
 
 
 class Train(Section):
-    """`[train]`: how long, how large a step, how often to look."""
+    """`[train]`: steps, batches, schedules, and how often to log, measure and save."""
 
     steps: int = Field(500, ge=1, le=10**9, description="optimizer steps")
     batch_tokens: int = Field(8192, ge=2, le=1 << 32, description="tokens of one optimizer step")
-    sequence_length: int = Field(256, ge=2, le=1 << 20, description="T, tokens the model sees at once")
+    sequence_length: int = Field(256, ge=2, le=1 << 20, description="T, tokens of one window")
     micro_batch_tokens: int = Field(
         32_768, ge=1, le=1 << 32, description="most tokens of one forward and backward pass"
     )
@@ -141,13 +143,17 @@ class Train(Section):
     cooldown: Fraction = Field(0.4, description="share of the steps over which lr falls at the end")
     min_lr: Fraction = Field(0.01, description="lr at the last step over the peak lr")
     max_seconds: float | None = Field(
-        None, gt=0, le=1e9, description="time of the training: schedules end on it, `steps` are the most it may take"
+        None, gt=0, le=1e9, description="time limit of the training: schedules end at it; `steps` is an upper bound"
     )
-    ema: Beta = Field(0.0, description="decay of an average of the weights, which is then what is packed; 0: none")
-    clip: float = Field(1.0, gt=0, le=1e9, description="largest norm of the whole gradient")
+    ema: Beta = Field(0.0, description="decay of a moving average of the weights, which is then packed; 0: none")
+    clip: float = Field(1.0, gt=0, le=1e9, description="gradient clipping: largest norm of the whole gradient")
     log_every: int = Field(10, ge=1, le=10**9, description="steps between lines of metrics")
-    eval_every: int = Field(100, ge=1, le=10**9, description="steps between looks at validation loss, ranks, size")
-    eval_tokens: int = Field(32_768, ge=2, le=1 << 40, description="validation tokens of the looks during training")
+    eval_every: int = Field(
+        100, ge=1, le=10**9, description="steps between measurements of validation loss, ranks, size"
+    )
+    eval_tokens: int = Field(
+        32_768, ge=2, le=1 << 40, description="validation tokens of the measurements during training"
+    )
     checkpoint_every: int = Field(100, ge=1, le=10**9, description="steps between checkpoints")
     compile: bool = Field(False, description="torch.compile the model (CUDA)")
 
@@ -169,33 +175,33 @@ class Train(Section):
 class Pack(Section):
     """`[pack]`: how weights become bytes."""
 
-    calibration_tokens: int = Field(32_768, ge=2, le=1 << 32, description="TRAINING tokens that measure sensitivity")
-    row_smoothing: Fraction = Field(0.2, description="share of the tensor's mean in each row's sensitivity")
+    calibration_tokens: int = Field(32_768, ge=2, le=1 << 32, description="TRAINING tokens of the Fisher estimate")
+    row_smoothing: Fraction = Field(0.2, description="share of the tensor's mean in each row's Fisher information")
     damping: float = Field(
         0.01, gt=0, le=1, description="share of the mean diagonal added to the second moments of a matrix's inputs"
     )
     tune_tokens: int = Field(
-        524_288, ge=0, le=1 << 40, description="TRAINING tokens on which symbols are tuned after rounding; 0: none"
+        524_288, ge=0, le=1 << 40, description="TRAINING tokens on which symbols are fine-tuned after rounding; 0: none"
     )
     tune_text: Fraction = Field(
-        0.5, description="share of the text's own loss in what tuning minimises; the rest: distance to the float model"
+        0.5, description="share of the text's cross-entropy in fine-tuning's loss; the rest: KL from the float model"
     )
-    tune_batch_tokens: int = Field(2048, ge=2, le=1 << 32, description="tokens of one step of tuning")
+    tune_batch_tokens: int = Field(2048, ge=2, le=1 << 32, description="tokens of one batch of fine-tuning")
     target_gap: float = Field(
         5e-4, gt=0, le=10, description="predicted loss gap, nats per token, below which more bytes are not spent"
     )
     low_rank: Literal["auto", "off", "only"] = Field(
-        "auto", description="left/right factors where they pay, never, or without a residual"
+        "auto", description="low-rank factors where they lower the loss, never, or without a residual"
     )
     quantizer: Literal["auto", "trellis", "uniform"] = Field(
         "auto",
-        description="a trellis unless tuning wins; a trellis's best path; plain rounding, which alone can be tuned",
+        description="the better by measured loss; trellis-coded; nearest integer, the only one that is fine-tuned",
     )
     coder: Literal["best", "zstd"] = Field("best", description="smallest of ANS and zstd, or zstd alone")
 
 
 class Verify(Section):
-    """`[verify]`: what the artifact's claim is measured on."""
+    """`[verify]`: the validation text that the artifact's claim is measured on."""
 
     tokens: int = Field(131_072, ge=2, le=1 << 40, description="validation tokens, from the first on, that are scored")
     loss_tolerance: float = Field(

@@ -19,7 +19,7 @@ class Model(Section):
     mlp_ratio: float = Field(2.0, gt=0, le=16, description="hidden width of the MLP over D")
     rope_base: float = Field(10_000.0, gt=1, le=1e9, description="longest wavelength of the rotary embedding / 2π")
     logit_softcap: float = Field(30.0, gt=0, le=1e4, description="logits are cap * tanh(x / cap)")
-    query_gain: float = Field(1.5, gt=0, le=100, description="initial gain of the normalised queries, learned per head")
+    query_gain: float = Field(1.5, gt=0, le=100, description="initial gain of the normalized queries, learned per head")
     smear: bool = Field(False, description="add a learned, gated part of the token before to each embedding")
     skips: bool = Field(
         False, description="add the first half's outputs to the second half's inputs, mirrored, per-channel weights"
@@ -33,13 +33,19 @@ class Model(Section):
         "relu2", description="of the MLP: ReLU squared, or leaky ReLU (slope 0.5) squared"
     )
     rotary_fraction: float = Field(
-        1.0, gt=0, le=1, description="share of a head's channels that rotary embeddings turn"
+        1.0, gt=0, le=1, description="share of a head's channels that rotary embeddings rotate"
     )
     exclusive_layers: int = Field(
-        0, ge=0, le=256, description="last layers whose attention leaves out each token's own value (XSA)"
+        0,
+        ge=0,
+        le=256,
+        description="number of last layers with exclusive self-attention (XSA): without each token's own value",
     )
     parallel_from: int | None = Field(
-        None, ge=0, le=256, description="first layer whose MLP reads what its attention reads; none by default"
+        None,
+        ge=0,
+        le=256,
+        description="first layer with parallel residuals: MLP and attention have the same input; none by default",
     )
     recur_layers: tuple[int, int] | None = Field(
         None, strict=False, description="first and last layer of the group that is applied several times"
@@ -48,7 +54,7 @@ class Model(Section):
 
     @property
     def rotary_width(self) -> int:
-        """Channels of one head that rotary embeddings turn; even, at least 2."""
+        """Channels of one head that rotary embeddings rotate; even, at least 2."""
         return max(2, round(self.head_width * self.rotary_fraction / 2) * 2)
 
     @property

@@ -1,4 +1,4 @@
-"""TOML text to plain values and back, within limits that keep a hostile file cheap."""
+"""Parse TOML within limits of size and depth, since a file may be hostile; write TOML."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def read_toml(content: bytes, *, source: str) -> dict[str, Any]:
-    """Parse a TOML file; RecipeError, opening with `source`, for what is too large, too deep or not TOML."""
+    """Parse a TOML file; raises RecipeError, starting with `source`, for one too large, too deep or not TOML."""
     if len(content) > MAX_BYTES:
         raise RecipeError([f"{source}: more than {MAX_BYTES:,} bytes, which no recipe needs"])
     try:
@@ -67,7 +67,7 @@ def write_toml(document: Mapping[str, Any]) -> str:
 
 
 def show(value: object, *, limit: int = 60) -> str:
-    """`value` as TOML writes it, on one line and safe for a terminal; at most about `limit` characters of it."""
+    """`value` in TOML's notation, on one line, safe for a terminal, shortened to about `limit` characters."""
     if isinstance(value, str):
         return quote(value if len(value) <= limit else value[: limit - 3] + "...")
     if isinstance(value, bool):
@@ -83,7 +83,7 @@ def show(value: object, *, limit: int = 60) -> str:
 
 
 def printable(text: str, *, limit: int = 80) -> str:
-    """Return `text` as it is where a terminal shows it on one line, else quoted and shortened."""
+    """`text` itself where it is printable and short, else quoted and shortened."""
     return text if text.isprintable() and len(text) <= limit else show(text, limit=limit)
 
 
@@ -98,7 +98,7 @@ def _escape(character: str) -> str:
 
 
 def _too_deep(text: str) -> int:
-    """Find the line at which brackets or dotted keys nest more than MAX_DEPTH levels; 0 if there is none."""
+    """The line at which brackets or dotted keys nest more than MAX_DEPTH levels; 0 if there is none."""
     depth = dots = 0
     for token in _TOKEN.finditer(text):
         match token[0]:

@@ -1,4 +1,4 @@
-"""Plain values to a frozen model; every mistake at once, each as one sentence with its address."""
+"""Validate plain values as a frozen pydantic model; report all mistakes at once, each with its address."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from golf.recipe.toml import MAX_DEPTH, printable, show
 M = TypeVar("M", bound=BaseModel)
 Address = tuple[int | str, ...]
 
-# More would bury the first, and take seconds: a file of 64 kB holds thousands of unknown keys.
+# More would hide the first ones and take seconds: a file of 64 kB can have thousands of unknown keys.
 MAX_MISTAKES = 50
 
 _WANTED = {
@@ -39,7 +39,7 @@ def validate(
 ) -> M:
     """`document` as a `model`, or RecipeError with every mistake.
 
-    An address opens with `source`, or with the `--set` text in `settings` that put the value where it is.
+    An address begins with `source`, or with the `--set` text in `settings` that set the value.
     """
     refused: dict[Address, str] = {}
     plain = _plain(document, (), refused)
@@ -59,7 +59,7 @@ def validate(
 
 
 def _plain(value: Any, address: Address, refused: dict[Address, str]) -> Any:
-    """Copy `value`, refusing and replacing what pydantic lets pass although no file could hold it."""
+    """Copy `value`; refuse and replace values that pydantic accepts but no file could hold."""
     if len(address) > MAX_DEPTH:
         refused[address[:1]] = f"nested more than {MAX_DEPTH} levels deep"
     elif isinstance(value, Mapping):
@@ -102,7 +102,7 @@ def _sentence(error: Any, model: type[BaseModel]) -> str:
             if isinstance(location[-1], int)
             else "missing, and it has no default"
         )
-    if kind == "value_error":  # sections say themselves what they got
+    if kind == "value_error":  # the message of a section already names the value
         return str(context["error"])
     got = f", got {show(error['input'])}"
     if kind in _BOUNDS:

@@ -13,7 +13,7 @@ from golf.report.tables import table
 def curve_table(curve: Curve) -> Table:
     """One row per size."""
     title = f"{curve.run}: {curve.float_bpb:.4f} bits per byte before packing"
-    made = table(title, "bytes", "bits/weight", "bits per byte", "loss gap", "tuned")
+    made = table(title, "bytes", "bits/weight", "bits per byte", "loss gap", "fine-tuned")
     for point in curve.points:
         made.add_row(
             f"{point.size:,}",

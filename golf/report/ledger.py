@@ -52,7 +52,7 @@ def _clock(clock: ClockLedger) -> str:
     """The seconds that count against train.max_seconds, as text."""
     uses = {"training": clock.training}
     if clock.clock == "calibration":
-        uses |= {"calibration": clock.calibration, "tuning": clock.tuning, "looks": clock.looks}
+        uses |= {"calibration": clock.calibration, "fine-tuning": clock.tuning, "measuring": clock.looks}
     total = f" = {clock.counted:.1f}" if len(uses) > 1 else ""
     state = "within" if clock.within else "over"
     return f"{' + '.join(f'{s:.1f} {use}' for use, s in uses.items())}{total} s, {state} {clock.max_seconds:g}"

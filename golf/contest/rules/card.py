@@ -1,4 +1,4 @@
-"""Files that must be there, and submission.json: its keys, and its figures against the logs."""
+"""Rules on required files, and on submission.json: its keys, and its numbers against the logs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from golf.contest.rules.numbers import count, number
 _TEXT, _NUMBER, _COUNT = "a text", "a finite number above 0", "a whole number above 0"
 # What every merged entry has.
 _KEYS = {"author": _TEXT, "github_id": _TEXT, "name": _TEXT, "date": _TEXT, "val_bpb": _NUMBER}
-# Further keys of the contest's format, which judges did not ask for.
+# Further keys of the contest's format, which judges did not require.
 _STRICT = {
     "blurb": _TEXT,
     "track": _TEXT,
@@ -35,7 +35,7 @@ def file_findings(found: Submission, profile: Profile) -> Iterator[Finding]:
     if not found.logs.keys() - found.unreadable:
         missing.append("a train log (.log or .txt)")
     yield verdict("files.present", not missing, f"missing: {', '.join(missing)}" if missing else "all there")
-    # files of unknown kind may be code, and what is called a log may not
+    # files of unknown kind may be code, and a file named as a log may be none
     extra = [name for name in (*found.code, *found.others) if name not in (SCRIPT, *found.logs)]
     if not extra:
         yield verdict("files.code", True, f"{SCRIPT} is the only code")
@@ -47,7 +47,7 @@ def file_findings(found: Submission, profile: Profile) -> Iterator[Finding]:
 
 
 def _logs(found: Submission, profile: Profile) -> Finding:
-    """Whether what is called a log is one; where rules are strict, the bytes of another count as the model's."""
+    """files.logs: whether files named as logs are logs; under strict rules, bytes of others count as the model's."""
     said = [f"{name} {reason}" for name, reason in found.unreadable.items()]
     silent = [name for name, facts in found.logs.items() if not facts.known and name not in found.unreadable]
     counted = "; counted as model" if profile == "strict" else ""

@@ -1,4 +1,4 @@
-"""Time: training with every use of its data, and evaluation."""
+"""Rules on time: training, with every use of training text, and evaluation."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from golf.contest.rules.folder import Submission
 from golf.contest.rules.numbers import number
 
 SECONDS = 600.0
-# Stages that read training text: golf's clock has calibration, tuning and looks, earlier releases' logs calibrate and
-# solve_and_tune. Judges counted what the script's own clock covered; the rule counts these too.
+# Stages that read training text, by their names in logs: golf's clock has calibration, tuning and looks, earlier
+# releases' logs calibrate and solve_and_tune. Judges counted what the script's own clock covered; the rule counts these
+# too.
 _USES_DATA = ("calibration", "tuning", "looks", "calibrate", "solve_and_tune", "hessian", "gptq")
 _EVALUATION = ("eval", "evaluation", "final_eval", "ttt")
 

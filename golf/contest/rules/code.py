@@ -1,4 +1,4 @@
-"""What a script's Python shows without running it: validation data in training, targets in hash keys, the network.
+"""Static checks of a script's Python: validation data in training, targets in hash keys, network access.
 
 A walk over names and assignments, function by function. It finds what is written plainly, and proves nothing: a PASS
 says that no such flow was found.
@@ -58,12 +58,12 @@ def code_findings(found: Submission, profile: Profile) -> Iterator[Finding]:
         elif rule == "code.targets" or profile == "strict":
             yield verdict(rule, False, "; ".join(seen[:4]))
         else:
-            # learning from tokens that were scored already is allowed, and an import need not be used
+            # training on tokens that are already scored is allowed, and an import need not be used
             yield unknown(rule, "; ".join(seen[:4]))
 
 
 def _validation_places(module: Module) -> Iterator[tuple[int, str]]:
-    """Where validation text reaches a backward pass or a calibration."""
+    """Places where validation text reaches a backward pass or a calibration."""
     for scope in _scopes(module.tree):
         held = _tainted(scope)
         for node in _own_nodes(scope):
@@ -94,7 +94,7 @@ def _own_nodes(scope: ast.AST) -> Iterator[ast.AST]:
 
 
 def _tainted(scope: ast.AST) -> set[str]:
-    """Names in a scope that come to hold validation text; two rounds, for loops."""
+    """Names in a scope that may hold validation text; two passes, so that loops are covered."""
     held: set[str] = set()
     for _ in range(2):
         for node in _own_nodes(scope):
@@ -146,7 +146,7 @@ def _called(call: ast.Call) -> str:
 
 
 def _target_places(module: Module) -> Iterator[tuple[int, str]]:
-    """Where a key of a cache is mixed from the token that is to be predicted."""
+    """Places where a cache's key is hashed from the token to be predicted."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Assign):
             targets, value = node.targets, node.value

@@ -1,4 +1,4 @@
-"""What a rule finds."""
+"""Finding: the state of one rule, with evidence; and the profiles of rules."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 State = Literal["PASS", "FAIL", "CANNOT TELL"]
-# strict: the rules as they are written. as-judged: what the contest's judges turned submissions down for.
+# strict: the rules as they are written. as-judged: those for which the contest's judges rejected submissions.
 Profile = Literal["strict", "as-judged"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One rule's verdict, with what it rests on."""
+    """One rule's state (PASS, FAIL or CANNOT TELL) and its evidence."""
 
     rule: str
     state: State

@@ -1,4 +1,4 @@
-"""A submission's folder, read with limits: it may be anybody's."""
+"""Read a submission's folder within limits, since it is untrusted."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ _CODE = (
 )
 _MODELS = (".bin", ".ptz", ".pt", ".pth", ".safetensors", ".xz", ".zst", ".npz", ".br")
 _LOGS = (".log", ".txt")
-# What describes a submission and is never part of it.
+# Files that describe a submission; they are never code or model.
 _FREE = (README, CARD, "requirements.txt", "LICENSE", ".gitignore")
-# What running a submission leaves behind.
+# Files and folders that running a submission creates.
 _LEFT = ("runs", ".git", "__pycache__")
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What lies in a folder; `modules` are the script's Python, unpacked where it packs itself."""
+    """The content of a folder; `modules` are the script's Python sources, unpacked where it is self-extracting."""
 
     folder: Path
     files: dict[str, int]
-    """bytes by path, sorted"""
+    """Bytes by path, sorted."""
     left: dict[str, int]
-    """bytes by folder of what a run or Python leaves behind, which is passed over"""
+    """Bytes of ignored files, which a run or Python created, by folder."""
     modules: list[Module]
     script_error: str | None
     card: dict[str, Any] | None
     card_error: str | None
     logs: dict[str, LogFacts]
-    """of every log, also of one that says nothing that is known"""
+    """Facts of every log, also of one without known lines."""
     unreadable: dict[str, str]
-    """what is called a log and is no text, with the reason"""
+    """Files named as logs that are no text, with the reason."""
 
     @property
     def code(self) -> dict[str, int]:
@@ -75,7 +75,7 @@ class Submission:
 
     @property
     def others(self) -> dict[str, int]:
-        """Bytes of files that are neither code nor model, log or description; a log that says nothing is none."""
+        """Bytes of files that are neither code nor model, log or description; a log without known lines is no log."""
         known = {*self.code, *self.models, *_FREE}
         said = {name for name, facts in self.logs.items() if facts.known}
         return {name: size for name, size in self.files.items() if name not in known | said}
@@ -96,7 +96,7 @@ def read_submission(folder: Path) -> Submission:
 
 
 def _files(folder: Path) -> tuple[dict[str, int], dict[str, int]]:
-    """Bytes of plain files by path, and of what is passed over by the folder that it is in."""
+    """Bytes of plain files by path, and of ignored files by their folder."""
     files: dict[str, int] = {}
     left: dict[str, int] = {}
     for count, (place, folders, names) in enumerate(os.walk(folder)):
@@ -117,16 +117,16 @@ def _files(folder: Path) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def _logs(folder: Path, files: dict[str, int]) -> tuple[dict[str, LogFacts], dict[str, str]]:
-    """What logs say, and why one is no text."""
+    """Facts of logs by name, and reasons why others are no text."""
     logs: dict[str, LogFacts] = {}
     unreadable: dict[str, str] = {}
     for name in files:
         if name.endswith(_LOGS) and name != "requirements.txt":
             content = _content(folder / name)
-            # PowerShell writes what it redirects in UTF-16
+            # PowerShell redirects output as UTF-16
             encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
             logs[name] = parse_log(content.decode(encoding, errors="replace"))
-            # a stray byte in a log that can be read is no reason to throw it out
+            # one invalid byte in an otherwise readable log is no reason to reject it
             if not logs[name].known and (reason := _not_text(content, encoding)) is not None:
                 unreadable[name] = reason
     return logs, unreadable

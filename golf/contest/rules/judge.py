@@ -1,4 +1,4 @@
-"""All rules on one folder."""
+"""Apply all rules to one folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bits per byte: the denominator, and whether a gain is one."""
+"""Rules on bits per byte: its denominator, the seeds, and the significance of a gain over a record."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ TOKENS_PER_BYTE = {
     "sp8192": 40_540_160 / _BYTES,
     "byte260": 151_130_112 / _BYTES,
 }
-# Windows and partial splits move the ratio by less; the wrong denominators of the field by more.
+# Windows and partial splits change the ratio by less; the wrong denominators that occurred by more.
 _TOLERANCE = 0.004
-# The wrong denominators seen in the field: bytes counted too often, as a factor.
+# Wrong denominators that occurred in submissions, as the factor by which bytes were overcounted.
 _MISTAKES = {
     1.167: "leading spaces counted twice",
     1.041: "byte tokens counted as 3 bytes",
@@ -81,7 +81,7 @@ def seed_findings(found: Submission, *, record: list[float] | None, profile: Pro
 
 
 def seed_losses(found: Submission) -> list[float]:
-    """One finite loss a seed: from the logs, else from submission.json.
+    """One finite loss per seed: from the logs, else from submission.json.
 
     Logs that name no seed count as one, and equal losses as one seed's: a log is easily copied.
     """

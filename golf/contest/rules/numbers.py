@@ -1,11 +1,11 @@
-"""Numbers that somebody else wrote: a finite one, or none."""
+"""Finite numbers out of untrusted JSON."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-# Beyond it no loss, time or size is one, and arithmetic would overflow.
+# No loss, time or size is larger, and arithmetic on larger numbers could overflow.
 _LARGEST = 1e15
 
 

@@ -1,4 +1,4 @@
-"""What a shipped model does: probabilities that sum to one, and no look at what is to come. For golf's artifacts."""
+"""Probe the model of a golf artifact: probabilities sum to one, and no prediction depends on later tokens."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from golf.evaluation.rebuild import rebuild
 from golf.model import Transformer
 
 _LENGTH, _BATCH, _SEED = 64, 4, 0
-# float32 logits: a product's sum may be taken in another order for another input, which is no look ahead.
+# Tolerance of float32 logits: a matmul may sum in another order for another input, without depending on later tokens.
 _ROUNDING = 1e-4
 _RULES = ("model.sound", "model.normalised", "model.causal")
 
 
 @dataclass(frozen=True)
 class Probed:
-    """Findings on the model, and what its artifact claims."""
+    """Findings on the model, and the artifact's claim."""
 
     findings: list[Finding]
     claim: Claim | None = None

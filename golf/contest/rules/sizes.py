@@ -1,4 +1,4 @@
-"""Bytes: of what is shipped against the cap, and against what is said of them."""
+"""Rules on sizes: bytes of the submission against the cap, and against the sizes that it states."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from golf.contest.rules.findings import Finding, Profile, unknown, verdict
 from golf.contest.rules.folder import Submission
 from golf.contest.rules.numbers import count
 
-# 16 MiB: what several entries took 16 MB for.
+# 16 MiB, with which several entries confused 16 MB.
 _BINARY = 16 << 20
 
 
@@ -41,7 +41,7 @@ def _left(found: Submission) -> str:
 
 
 def _stated_total(found: Submission, code: int) -> tuple[int, str] | None:
-    """The largest size that submission.json or a log states for all of it, and where."""
+    """The largest total size that submission.json or a log states, and its source."""
     card = found.card or {}
     stated = [(value, "bytes_total in submission.json") for value in [count(card.get("bytes_total"))] if value]
     stated += [(facts.total_bytes, name) for name, facts in found.logs.items() if facts.total_bytes]
@@ -51,7 +51,7 @@ def _stated_total(found: Submission, code: int) -> tuple[int, str] | None:
 
 
 def _card(found: Submission, code: int, profile: Profile) -> Finding:
-    """Bytes that submission.json states against those of the files."""
+    """size.card: bytes that submission.json states against those of the files."""
     card, model = found.card or {}, sum(found.models.values())
     actual = {"bytes_code": code} | ({"bytes_model": model, "bytes_total": code + model} if model else {})
     stated = {key: value for key in actual if (value := count(card.get(key))) is not None}
@@ -67,7 +67,7 @@ def _card(found: Submission, code: int, profile: Profile) -> Finding:
 
 
 def _log(found: Submission) -> Finding:
-    """What logs state as the submission's size, against what submission.json states for their seed or for all."""
+    """size.log: the submission's size in logs against that in submission.json, for their seed or for all."""
     card = found.card or {}
     results, code = card.get("seed_results"), count(card.get("bytes_code")) or 0
     logged = {name: facts for name, facts in found.logs.items() if facts.total_bytes is not None}

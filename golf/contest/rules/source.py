@@ -1,4 +1,4 @@
-"""The Python of a script, without running it: self-extracting layers are opened, modules in strings are found."""
+"""Extract a script's Python without running it: unpack self-extracting layers, find modules in strings."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-# A syntax tree takes some 900 bytes for each of its text. Scripts of the contest have under 200 kB, golf's own 410 kB,
-# which is there twice, as the script and as its modules.
+# A syntax tree takes some 900 bytes per byte of text. Scripts of the contest have under 200 kB, golf's own 410 kB,
+# which counts twice, as the script and as its modules.
 MAX_TEXT = 1_200_000
 _MAX_LAYERS = 4
-# Strings that are tried for what they hold, and the shortest that could hold a program.
+# Most strings that are tried for programs, and the shortest that could hold one.
 _MAX_TRIES = 400
 _SHORTEST = 200
 
 
 @dataclass(frozen=True)
 class Module:
-    """One piece of Python and where it stands: the script itself, a layer of it, or a module in a string.
+    """One Python source and its place: the script itself, a layer of it, or a module in a string.
 
     `hidden`: it executes something that could not be opened.
     """
@@ -35,7 +35,7 @@ class Module:
 
 @dataclass
 class _Budget:
-    """What may still be opened of one script, over all its layers."""
+    """The remaining limits for one script, over all its layers."""
 
     text: int = MAX_TEXT
     tries: int = _MAX_TRIES
@@ -43,7 +43,7 @@ class _Budget:
 
 
 def read_script(text: str, name: str = "train_gpt.py") -> list[Module]:
-    """The script and every Python text that it carries, within limits; SyntaxError or ValueError if it is no Python."""
+    """The script and every Python source inside it, within limits; raises SyntaxError or ValueError for no Python."""
     if len(text) > MAX_TEXT:
         raise ValueError(f"it has {len(text):,} characters; {MAX_TEXT:,} are looked into")
     budget = _Budget()
@@ -52,10 +52,10 @@ def read_script(text: str, name: str = "train_gpt.py") -> list[Module]:
 
 
 def _open(text: str, name: str, depth: int, budget: _Budget) -> None:
-    """Parse a text, and what it carries, into `budget.found`."""
+    """Parse a source, and the sources inside it, into `budget.found`."""
     budget.text -= len(text)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a stranger's invalid escapes are no news
+        warnings.simplefilter("ignore")  # warnings about invalid escapes in the script do not matter
         tree = ast.parse(text)
     place = len(budget.found)
     budget.found.append(Module(name, text, tree, hidden=_executes(tree)))
@@ -73,13 +73,13 @@ def _open(text: str, name: str, depth: int, budget: _Budget) -> None:
 
 
 def _executes(tree: ast.Module) -> bool:
-    """Whether a module runs Python that does not stand in it."""
+    """Whether a module executes Python code that is not in its source."""
     calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
     return any(c.func.id in ("exec", "eval") and c.args and not isinstance(c.args[0], ast.Constant) for c in calls)  # type: ignore[attr-defined]
 
 
 def _carried(tree: ast.Module, name: str, budget: _Budget) -> Iterator[tuple[str, str]]:
-    """Strings of a module that hold programs: packed ones, and modules in the open."""
+    """Strings of a module that hold programs, compressed or plain."""
     names = _subscripts(tree)
     for node in ast.walk(tree):
         if not isinstance(node, ast.Constant) or not isinstance(node.value, (str, bytes)):
@@ -123,7 +123,7 @@ def _unpacked(value: str | bytes, limit: int) -> str | None:
 
 
 def _decompressors() -> Iterator[lzma.LZMADecompressor | zlib._Decompress]:
-    """What contestants pack their scripts with; raw LZMA2 is the commonest."""
+    """Yield decompressors for the formats of submissions; raw LZMA2 is the most frequent."""
     yield lzma.LZMADecompressor(memlimit=1 << 28)
     yield lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2}])
     yield zlib.decompressobj()

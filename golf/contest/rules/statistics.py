@@ -1,4 +1,4 @@
-"""Welch's test."""
+"""Welch's one-sided t-test."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _STEPS = 2000
 
 
 def welch_one_sided(lower: list[float], higher: list[float], *, margin: float = 0.0) -> float:
-    """Probability of means so far apart if `lower`'s were only `margin` below `higher`'s (Welch 1947).
+    """p-value of the sample means if `lower`'s true mean were only `margin` below `higher`'s (Welch 1947).
 
-    One of them may hold a single value: it then counts as known. Samples without spread give 0 or 1.
+    One of them may hold a single value: it then counts as known. Samples without variance give 0 or 1.
     """
     variances = [statistics.variance(each) / len(each) if len(each) > 1 else 0.0 for each in (lower, higher)]
     spread = sum(variances)

@@ -9,13 +9,13 @@ from golf.packing.encoder import ModelEncoder
 from golf.packing.finetune import FineTuned, finetune
 from golf.packing.inputs import PackInputs
 from golf.packing.methods import Methods
-from golf.packing.search import Candidate
+from golf.packing.search import LEFT_OVER, Candidate
 from golf.packing.text_windows import TextWindows
 from golf.packing.time_budget import TimeBudget
 from golf.runtime.observer import Observer
 
 # Fine-tuning aims below the budget by this share of it: half of what a fine-tuned pack may leave unused.
-AIM_BELOW = 2.5e-4
+AIM_BELOW = LEFT_OVER / 2
 
 
 def fine_tuner(

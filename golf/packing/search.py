@@ -14,7 +14,7 @@ from golf.packing.methods import Method, Methods
 # Most halvings of the finest step, where the predicted gap is below the target and the measured gap is not yet.
 _MOST_REFINEMENTS = 8
 # A fine-tuned pack that leaves at most this share of its budget unused keeps the step that it was fine-tuned at.
-_LEFT_OVER = 5e-4
+LEFT_OVER = 5e-4
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def solve_near(encoder: ModelEncoder, byte_budget: int, scale: float) -> Solutio
         return _solve(encoder, byte_budget, finest=scale / 4, start=scale)
     size, encoded = encoder.build(scale)
     as_tuned, left = Solution(scale, size, encoded, 1, binding=True), byte_budget - size
-    if 0 <= left <= _LEFT_OVER * byte_budget or is_full(size, byte_budget):
+    if 0 <= left <= LEFT_OVER * byte_budget or is_full(size, byte_budget):
         return as_tuned
     found = _solve(encoder, byte_budget, finest=scale / 4, start=scale)
     # sizes of small files jump, and a search may end with fewer bytes than it began with
@@ -141,11 +141,11 @@ def smallest_size(encoder: ModelEncoder) -> int:
 def _solve(
     encoder: ModelEncoder, byte_budget: int, *, finest: float, start: float | None = None
 ) -> Solution[EncodedModel]:
-    model = None if encoder.fine_tuned else encoder.estimate
-    if start is None and model is not None:
+    estimate = None if encoder.fine_tuned else encoder.estimate
+    if start is None and estimate is not None:
         start = _likely(encoder, byte_budget, finest)
     found = solve(
-        encoder.build, byte_budget=byte_budget, finest=finest, weights=encoder.weights, start=start, estimate=model
+        encoder.build, byte_budget=byte_budget, finest=finest, weights=encoder.weights, start=start, estimate=estimate
     )
     if isinstance(found, Solution):
         return found

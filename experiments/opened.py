@@ -17,6 +17,8 @@ from golf.packing.encoder import ModelEncoder
 from golf.packing.inputs import load_inputs
 from golf.packing.measure import validation_score
 from golf.packing.pack import Packing
+from golf.packing.text_windows import TextWindows
+from golf.packing.time_budget import TimeBudget
 from golf.run.folder import Run
 from golf.run.workspace import find_workspace
 from golf.runtime.observer import Observer
@@ -26,7 +28,7 @@ def opened(folder: Path, settings: Iterable[str] = (), *, observer: Observer = O
     """The newest checkpoint of the run in `folder`; `settings` (section.key=value) are laid over its recipe."""
     cache, device = find_workspace(Path.cwd()).data, torch.device("cpu")
     inputs = load_inputs(Run(folder), cache=cache, device=device, observer=observer, settings=settings)
-    return Packing.of(inputs.with_clock_off(), observer)
+    return Packing(inputs, TextWindows.of(inputs, observer), TimeBudget(), observer)
 
 
 def with_pack(packing: Packing, **changed: object) -> Packing:

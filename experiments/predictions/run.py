@@ -34,7 +34,7 @@ def compare(run: Path, shares: list[float]) -> list[Record]:
     wanted, found = predict_size(session).wanted_bytes, []
     for share in shares:
         cap = round(share * wanted)
-        session.recipe = packing.inputs.with_budget(cap=cap).recipe
+        session.recipe = recipe.model_copy(update={"budget": recipe.budget.model_copy(update={"cap": cap})})
         predicted, real = predict_size(session).bytes, packing.best(encoder, cap).kept.solution.size
         error = predicted / real - 1
         found.append({"share": share, "cap": cap, "predicted": predicted, "packed": real, "error": error})

@@ -15,6 +15,8 @@ from golf.packing.measure import score_as_written, validation_score
 from golf.packing.pack import Packing
 from golf.packing.results import Curve, CurvePoint
 from golf.packing.search import Candidate, smallest_size
+from golf.packing.text_windows import TextWindows
+from golf.packing.time_budget import TimeBudget
 from golf.run.folder import Run
 from golf.runtime.clock import Stages
 from golf.runtime.interrupt import StopFlag
@@ -42,9 +44,9 @@ def curve(
     Calibration is done once. Sizes are bytes of the whole file, code not counted.
     """
     stages, observer = Stages(), observer.stopping(stop, _STOPPED)
-    inputs = load_inputs(run, cache=cache, device=device, observer=observer, settings=settings)
-    inputs = inputs.with_budget(code_bytes=code_bytes)
-    packing = Packing.of(inputs.with_clock_off(), observer)
+    named = [] if code_bytes is None else [f"budget.code_bytes={code_bytes}"]
+    inputs = load_inputs(run, cache=cache, device=device, observer=observer, settings=[*settings, *named])
+    packing = Packing(inputs, TextWindows.of(inputs, observer), TimeBudget(), observer)
     float_score = validation_score(inputs, inputs.model, observer)
     encoder = packing.encoder(packing.calibrated(), float_score)
     stages.done("prepare")

@@ -20,6 +20,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -85,6 +86,7 @@ def finetune(
     low_rank: LowRank,
     text_share: float = 0.0,
     bytes_left: Callable[[FineTuned], int] = lambda _tuning: 0,
+    off_the_clock: Callable[[], AbstractContextManager[None]] = nullcontext,
     progress: Callable[[float], None] = lambda _share: None,
 ) -> FineTuned:
     """Fine-tune the pack of `calibrated` at the global step `scale` on `count` batches of windows (B, T+1) int64.
@@ -118,7 +120,8 @@ def finetune(
         if index in weighed_at:
             rate.weighed(bytes_left(tuning()))
         if index % EVERY == 0:
-            rate.control(hold=index > _HELD_FROM * count)
+            with off_the_clock():
+                rate.control(hold=index > _HELD_FROM * count)
         for each in matrices:
             parameters[each.name].data.copy_(each.weights())
         divergences.append(_descend(model, packed, batch, text_share))
@@ -152,7 +155,7 @@ def _landed(tuning: Callable[[], FineTuned], rate: RateControl, bytes_left: Call
         if many - few <= _LANDED * bits:
             few, many = 0.0, math.inf
         wanted = bits + 8 * left * (1 - turn / (2 * _MOST_PROBES))
-        rate.project(wanted if few < wanted < many else (few + many) / 2)
+        rate.project(wanted if few < wanted < many else (few + min(many, 2 * max(few, bits))) / 2)
     return best
 
 

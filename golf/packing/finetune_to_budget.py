@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+
+from torch import Tensor
 
 from golf.packing.encoder import ModelEncoder
 from golf.packing.finetune import FineTuned, finetune
@@ -45,19 +47,25 @@ def fine_tuner(
             observer.stage("tune", share)
 
         batch_tokens = section.tune_batch_tokens
-        batches = windows.fine_tuning(plan.tokens, batch_tokens=batch_tokens)
-        with time_budget.using("tuning"):
-            tuning = finetune(
-                inputs.model,
-                encoder.matrices,
-                time_budget.in_time(batches, "tuning"),
-                count=windows.count(plan.tokens, batch_tokens=batch_tokens),
-                scale=scale,
-                low_rank=encoder.low_rank,
-                text_share=plan.text_share,
-                bytes_left=bytes_left,
-                progress=progress,
-            )
+
+        def batches() -> Iterator[Tensor]:
+            """Batches on the clock: what fine-tuning does before and after them reads no text."""
+            with time_budget.using("tuning"):
+                text = windows.fine_tuning(plan.tokens, batch_tokens=batch_tokens)
+                yield from time_budget.in_time(text, "tuning")
+
+        tuning = finetune(
+            inputs.model,
+            encoder.matrices,
+            batches(),
+            count=windows.count(plan.tokens, batch_tokens=batch_tokens),
+            scale=scale,
+            low_rank=encoder.low_rank,
+            text_share=plan.text_share,
+            bytes_left=bytes_left,
+            off_the_clock=time_budget.paused,
+            progress=progress,
+        )
         return as_tuned(tuning)
 
     return fine_tuned

@@ -33,15 +33,11 @@ class PackInputs:
     tokens_trained: int = 0
     """Tokens that the training read; 0 where they are unknown."""
 
-    def with_budget(self, **values: int | None) -> PackInputs:
-        """The same inputs with keys of the recipe's [budget] replaced; None leaves a key as it is."""
-        named = [f"budget.{key}={value}" for key, value in values.items() if value is not None]
-        return replace(self, recipe=change_recipe(self.recipe, named, sections=("budget",), source="golf pack"))
-
-    def with_clock_off(self) -> PackInputs:
-        """The same inputs with budget.clock = "training": reading training text during the pack is not limited."""
-        budget = self.recipe.budget.model_copy(update={"clock": "training"})
-        return replace(self, recipe=self.recipe.model_copy(update={"budget": budget}))
+    def with_code_bytes(self, code_bytes: int) -> PackInputs:
+        """The same inputs with the bytes of the code that ships their recipe counted into the cap."""
+        named = [f"budget.code_bytes={code_bytes}"]
+        recipe = change_recipe(self.recipe, named, sections=("budget",), source="golf pack --code-bytes auto")
+        return replace(self, recipe=recipe)
 
 
 def load_inputs(

@@ -25,10 +25,12 @@ def held_out_gap(model: Transformer, rebuilt: Transformer, windows: TextWindows)
     """Loss of the rebuilt model minus the float model's, nats per token, on held-out training text."""
 
     @torch.inference_mode()
-    def difference(window: Tensor) -> float:
-        return float(rebuilt.loss(window) - model.loss(window))
+    def difference(window: Tensor) -> tuple[float, int]:
+        return float(rebuilt.loss(window) - model.loss(window)), len(window)
 
-    return statistics.fmean(parallel_map(difference, windows.held_out(), device=windows.device))
+    # batches may differ in rows
+    gaps, rows = zip(*parallel_map(difference, windows.held_out(), device=windows.device), strict=True)
+    return statistics.fmean(gaps, weights=rows)
 
 
 def validation_score(inputs: PackInputs, model: Transformer, observer: Observer) -> Score:

@@ -25,6 +25,7 @@ from typing import Literal
 
 from golf.compress.low_rank import LowRank
 from golf.packing.inputs import PackInputs
+from golf.packing.results import FINE_TUNED
 from golf.recipe import Pack
 
 # Fine-tuning gained up to 3.0 bits at .17 tokens a weight (3 M weights), 3.5 at .9 (.6 M), 1.8 at .03 (17 M); of 49
@@ -54,7 +55,7 @@ class Method:
     def name(self) -> str:
         """The method's name in tables, notes and --json."""
         factors = {"off": "", "auto": " + low rank", "only": ", low rank alone"}[self.low_rank]
-        return f"{self.quantizer}{factors}{' + fine-tuning' if self.fine_tune else ''}"
+        return f"{self.quantizer}{factors}{FINE_TUNED if self.fine_tune else ''}"
 
 
 @dataclass(frozen=True)
@@ -108,19 +109,24 @@ def methods(section: Pack, case: Case) -> Methods:
     most = 0.5 * math.log2(_SIGNAL * case.tokens / case.weights) if case.tokens else -math.inf
     only: LowRank = "only" if section.low_rank == "only" else "off"
     plain, trellis = Method("uniform", only), Method("trellis", only)
-    tuned, factors = replace(plain, fine_tune=True), replace(trellis, low_rank="auto")
+    tuned = replace(plain, fine_tune=True)
+    factors = replace(plain if section.quantizer == "uniform" else trellis, low_rank="auto")
     skipped: dict[Method, str] = {}
-    if not case.tokens:
+    if section.quantizer == "trellis":
+        skipped[tuned] = 'pack.quantizer = "trellis"'
+    elif not case.tokens:
         skipped[tuned] = "there is no text for it: pack.tune_tokens is 0, or the clock leaves no time"
     elif not teaches and case.bits >= most:
         skipped[tuned] = f"{case.tokens:,} tokens are too few for {case.weights:,} weights from {most:.1f} bits on"
     elif teaches or case.bits < most - _CLEAR:
         skipped[trellis] = "fine-tuning wins here" + (", since there is enough fresh text" if teaches else "")
     roomy = tuned in skipped and case.bits >= _TRELLIS_BITS
-    if roomy and only == "off":
+    if roomy and only == "off" and section.quantizer == "auto":
         skipped[plain] = f"a trellis is never worse from {_TRELLIS_BITS:g} bits on"
+    if only == "only" and section.quantizer == "auto":
+        skipped[trellis] = "without a residual there is nothing that a trellis would round"
     if not roomy:
-        skipped[factors] = "they never won at so few bits"
+        skipped[factors] = f"factors won neither below {_TRELLIS_BITS:g} bits nor beside fine-tuning"
     if section.low_rank != "auto":
         skipped[factors] = f'pack.low_rank = "{section.low_rank}"'
     # what is fine-tuned is rounded first

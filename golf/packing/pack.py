@@ -54,9 +54,11 @@ def pack(
     every other failure a file at `out` stays as it was.
     """
     stages, observer = Stages(), observer.stopping(stop, _STOPPED)
-    inputs = load_inputs(run, cache=cache, device=device, observer=observer, settings=settings)
-    inputs = inputs.with_budget(cap=cap)
-    inputs = inputs.with_budget(code_bytes=code_bytes(inputs.recipe) if callable(code_bytes) else code_bytes)
+    given = {"cap": cap, "code_bytes": None if callable(code_bytes) else code_bytes}
+    named = [f"budget.{key}={value}" for key, value in given.items() if value is not None]
+    inputs = load_inputs(run, cache=cache, device=device, observer=observer, settings=[*settings, *named])
+    if callable(code_bytes):
+        inputs = inputs.with_code_bytes(code_bytes(inputs.recipe))
     packing = Packing.of(inputs, observer)
     stages.done("load")
     matrices = packing.calibrated()
@@ -132,14 +134,15 @@ class Packing:
             target_gap=section.target_gap,
             gap=self.gap,
             fine_tune=fine_tuner(inputs, plan, windows, self.time_budget, self.observer),
-            refine=not self.time_budget.limited,
+            refine=lambda: self.time_budget.left >= self.time_budget.expected["looks"],
         )
         return search.best(encoder, plan)
 
     def gap(self, encoder: ModelEncoder, encoded: EncodedModel) -> float:
         """Loss of the packed model minus the float model's, nats per token, on held-out training text."""
+        rebuilt = encoder.decoded(encoded)
         with self.time_budget.using("looks"):
-            return held_out_gap(self.inputs.model, encoder.decoded(encoded), self.windows)
+            return held_out_gap(self.inputs.model, rebuilt, self.windows)
 
     def _note_cut(self, key: str, wanted: int, tokens: int) -> None:
         """Note it to the observer where the clock allows fewer tokens than the recipe wants."""

@@ -21,6 +21,8 @@ LEAST = -0.3
 # is at least this logarithm of a ratio of steps; and it makes at most this many evaluations. 15 were enough for 20 %
 # fewer bits of 4,096 normal targets; more do not help where one symbol's bits exceed the error.
 EXACT, _FIRST_MOVE, _MOST_TURNS = 1e-4, 1e-3, 16
+# A projection onto no bits would make targets zero for good: never fewer than this share of the present ones at once.
+_LEAST_SHARE = 0.05
 
 
 class CodedTargets(Protocol):
@@ -47,7 +49,8 @@ class RateControl:
 
     def weighed(self, bytes_left: int) -> None:
         """Set the wanted bits to the present ones plus `bytes_left`; ideal bits alone do not give the file's size."""
-        self.wanted = self.bits() + 8 * bytes_left
+        bits = self.bits()
+        self.wanted = max(_LEAST_SHARE * bits, bits + 8 * bytes_left)
 
     def control(self, *, hold: bool) -> None:
         """Raise the price λ where there are too many bits, lower it where too few; with `hold`, also project."""

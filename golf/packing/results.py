@@ -65,6 +65,10 @@ class ClockLedger:
     """Whether `counted` ≤ `max_seconds`; None where there is no limit, or the training's time is not known."""
 
 
+# How the name of a method with fine-tuning ends.
+FINE_TUNED = " + fine-tuning"
+
+
 @dataclass(frozen=True)
 class CandidateEntry:
     """One compression method: the results of its pack, or the reason why it was not tried."""
@@ -110,7 +114,7 @@ class PackResult:
     @property
     def tuned(self) -> bool:
         """Whether fine-tuning was tried and gave a smaller gap than the best rounding."""
-        return self.rounded_training_gap is not None and self.training_gap < self.rounded_training_gap
+        return any(each.kept and each.method.endswith(FINE_TUNED) for each in self.candidates)
 
 
 @dataclass(frozen=True)

@@ -65,33 +65,37 @@ class Search:
     target_gap: float
     gap: Callable[[ModelEncoder, EncodedModel], float]
     fine_tune: Callable[[Candidate, int], ModelEncoder]
-    refine: bool = True
+    refine: Callable[[], bool] = lambda: True
 
     def best(self, encoder: ModelEncoder, plan: Methods) -> Choice:
         """Try every method of `plan` on the matrices of `encoder`; raises CapError where none fits in the budget."""
         tried: list[Candidate] = []
+        skipped = dict(plan.skipped)
         for method in plan.tried:
             rounded = self.rounded(encoder.with_quantizer(method.quantizer, method.low_rank), method)
             tried.append(rounded)
             if method.fine_tune:
-                tried.append(self.fine_tuned(rounded))
-        return Choice(min(tried, key=lambda each: each.worth(self.target_gap)), tried, plan.skipped)
+                try:
+                    tried.append(self.fine_tuned(rounded))
+                except CapError:  # gains that were fine-tuned take some bytes more
+                    skipped[method.name] = "fine-tuned, it does not fit in the byte budget"
+        return Choice(min(tried, key=lambda each: each.worth(self.target_gap)), tried, skipped)
 
     def rounded(self, encoder: ModelEncoder, method: Method) -> Candidate:
         """The pack by rounding alone: it fills the budget, or reaches `target_gap` in fewer bytes."""
         began, least = time.monotonic(), encoder.least_scale()
         finest = max(finest_scale(encoder.weights, self.target_gap), least)
-        found = solve_to_budget(encoder, self.byte_budget, finest=finest)
-        gap = self.gap(encoder, found.built)
-        for _ in range(_MOST_REFINEMENTS if self.refine else 0):
+        used, found = solve_to_budget(encoder, self.byte_budget, finest=finest)
+        gap = self.gap(used, found.built)
+        for _ in range(_MOST_REFINEMENTS):
             # The prediction has second-order terms only. Far from its optimum a model also has first-order ones.
-            if found.binding or finest == least or gap <= self.target_gap:
+            if found.binding or finest == least or gap <= self.target_gap or not self.refine():
                 break
             finest = max(finest / 2, least)
-            found = solve_to_budget(encoder, self.byte_budget, finest=finest)
-            gap = self.gap(encoder, found.built)
+            used, found = solve_to_budget(encoder, self.byte_budget, finest=finest)
+            gap = self.gap(used, found.built)
         plain = replace(method, fine_tune=False)
-        return Candidate(plain, encoder, found, gap, time.monotonic() - began)
+        return Candidate(plain, used, found, gap, time.monotonic() - began)
 
     def fine_tuned(self, rounded: Candidate) -> Candidate:
         """`rounded` with its targets fine-tuned, at the byte budget, or at its own size where `target_gap` decided."""
@@ -104,17 +108,21 @@ class Search:
         return Candidate(method, encoder, replace(found, binding=binding), gap, time.monotonic() - began)
 
 
-def solve_to_budget(encoder: ModelEncoder, byte_budget: int, *, finest: float) -> Solution[EncodedModel]:
+def solve_to_budget(
+    encoder: ModelEncoder, byte_budget: int, *, finest: float
+) -> tuple[ModelEncoder, Solution[EncodedModel]]:
     """The finest pack of `encoder` that fits, at a step ≥ `finest`; raises CapError with the smallest reachable size.
 
     Where ranks of low-rank factors change with the step, sizes jump over the budget: then it is solved again with fixed
-    ranks.
+    ranks, and the encoder that is returned fixes them.
     """
     found = _solve(encoder, byte_budget, finest=finest)
     if found.binding and not is_full(found.size, byte_budget) and any(found.built.ranks):
-        held = _solve(encoder.with_ranks(found.built.ranks), byte_budget, finest=finest, start=found.scale)
-        found = max(found, held, key=lambda each: each.size)
-    return found
+        fixed = encoder.with_ranks(found.built.ranks)
+        held = _solve(fixed, byte_budget, finest=finest, start=found.scale)
+        if held.size > found.size:
+            return fixed, held
+    return encoder, found
 
 
 def solve_near(encoder: ModelEncoder, byte_budget: int, scale: float) -> Solution[EncodedModel]:

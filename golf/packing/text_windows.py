@@ -107,7 +107,7 @@ class TextWindows:
         return np.array([int(self._order.starts(step)[0]) for step in range(count)])
 
     def _free_starts(self) -> Iterator[int]:
-        """Yield first positions of windows that share no token with a held-out one; of all windows in a tiny text."""
+        """Yield first positions of windows none of whose targets is a held-out one; of all windows in a tiny text."""
         held, step = np.sort(self._held_out), len(self._held_out)
         whole = self._order.windows_per_epoch * _MOST_HELD_OUT < 1
         while True:

@@ -82,14 +82,17 @@ def affordable_methods(
     plan = methods(section, case)
     if not time_budget.limited:
         return plan
-    measurement = time_budget.expected["looks"]
+    measurement, granted = time_budget.expected["looks"], 0.0
     if any(each.fine_tune for each in plan.tried):
         each = MARGIN * fine_tuning_seconds(inputs.model, section, windows, matrices)
         time_budget.expected["tuning"] = each
         left = time_budget.left - measurement * measurements(plan.tried)
         tokens = _in_time(windows, case.tokens, section.tune_batch_tokens, each=each, left=left)
         plan = methods(section, replace(case, tokens=tokens))
-    return _shortened(plan, most=int(time_budget.left / measurement) if measurement else len(plan.tried))
+        if any(method.fine_tune for method in plan.tried):
+            granted = each * windows.count(tokens, batch_tokens=section.tune_batch_tokens)
+    left = max(0.0, time_budget.left - granted)
+    return _shortened(plan, most=int(left / measurement) if measurement else measurements(plan.tried))
 
 
 def measurements(tried: tuple[Method, ...]) -> int:
@@ -115,11 +118,14 @@ def reserve(recipe: Recipe, model: Transformer, data: TokenSet, device: torch.de
     windows = TextWindows.of(inputs, observer)
     section, seconds = recipe.pack, recipe.train.max_seconds or 0.0
     byte_budget = recipe.budget.cap - recipe.budget.code_bytes
-    plan = methods(section, Case.of(inputs, byte_budget))  # the tokens of the training depend on the clock
-    needed = measurement_seconds(model, windows) * measurements(plan.tried)
+    # the tokens of the training depend on the clock: the recipe's are the most, and a plan for none differs
+    case = Case.of(inputs, byte_budget)
+    cases = [case, replace(case, tokens_trained=recipe.train.steps * recipe.train.batch_tokens)]
+    plans = [methods(section, each).tried for each in cases]
+    needed = measurement_seconds(model, windows) * max(map(measurements, plans))
     calibrations = windows.count(section.calibration_tokens, batch_tokens=CALIBRATION_BATCH)
     needed += calibrations * calibration_seconds(model, section, windows)
-    if any(each.fine_tune for each in plan.tried):
+    if any(each.fine_tune for tried in plans for each in tried):
         # the SVD takes long, and the speed of fine-tuning hardly depends on low-rank factors
         found = fisher(model, section, windows.random(1, batch_tokens=CALIBRATION_BATCH), seed=recipe.seed)
         matrices = scaled_matrices(model, found, observer, factors=False)

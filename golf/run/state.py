@@ -45,23 +45,23 @@ class RunState:
         """
         if missing := [key for key in _NEEDED if key not in state]:
             raise DamagedCheckpoint(source, f"lacks {', '.join(sorted(missing))}: another release wrote it")
-        known = {name: state[name] for name in cls.__dataclass_fields__ if name in state}
+        known = {name: state[name] for name in cls.__dataclass_fields__ if state.get(name) is not None}
         for name, value in known.items():
-            if not isinstance(value, _TYPES[name]):
-                raise DamagedCheckpoint(source, f"its {name} is no {_TYPES[name][-1].__name__}")
+            if not _is_sound(name, value):
+                raise DamagedCheckpoint(source, f"its {name} is {str(value)[:40]}, which no training leaves")
         return cls(**known)
 
 
-_TYPES: dict[str, tuple[type, ...]] = {
-    "step": (int,),
-    "recipe": (dict,),
-    "text": (str,),
-    "elapsed": (int, float),
-    "reserved": (int, float),
-    "tokenizer_kind": (str,),
-    "vocab_size": (int,),
-    "threads": (int,),
-    "processes": (int,),
-    "device": (str,),
-    "matmul_dtype": (str,),
-}
+_NUMBERS = {"step": int, "vocab_size": int, "threads": int, "processes": int, "elapsed": float, "reserved": float}
+# Seconds and counts beyond this are no training's; float and int64 hold them.
+_MOST = 1 << 62
+
+
+def _is_sound(name: str, value: Any) -> bool:
+    """Whether a value of the file is one that a field can have."""
+    if (kind := _NUMBERS.get(name)) is not None:
+        plain = type(value) is int or (kind is float and type(value) is float)
+        return plain and 0 <= value <= _MOST
+    if name == "matmul_dtype":
+        return value in ("float32", "bfloat16")
+    return isinstance(value, dict if name == "recipe" else str)

@@ -67,9 +67,18 @@ def test_without_text_both_ways_to_round_are_tried_where_either_may_win():
 def test_what_the_recipe_names_is_tried_alone(bits):
     assert tried(bits, Pack(low_rank="off", quantizer="trellis")) == [TRELLIS]
     assert tried(bits, Pack(low_rank="off", quantizer="uniform", tune_tokens=0), tokens=0) == [PLAIN]
-    assert tried(bits, Pack(low_rank="only", quantizer="uniform", tune_tokens=0), tokens=0) == [
-        f"{PLAIN}, low rank alone"
-    ]
+    only = [f"{PLAIN}, low rank alone"]  # without a residual there is no trellis
+    assert tried(bits, Pack(low_rank="only", quantizer="uniform", tune_tokens=0), tokens=0) == only
+    assert tried(bits, Pack(low_rank="only", tune_tokens=0), tokens=0) == only
+
+
+@pytest.mark.parametrize(("quantizer", "plain"), [("trellis", TRELLIS), ("uniform", PLAIN)])
+def test_factors_are_tried_with_the_quantizer_that_the_recipe_names(quantizer, plain):
+    section = Pack(low_rank="auto", quantizer=quantizer, tune_tokens=0)
+    assert tried(3.0, section, tokens=0) == [plain, f"{plain} + low rank"]
+    assert tried(1.0, section, tokens=0) == [plain]
+    # a trellis cannot be fine-tuned, whatever text there is
+    assert tried(6.0, Pack(quantizer="trellis"), tokens_trained=10**6) == [TRELLIS, f"{TRELLIS} + low rank"]
 
 
 @given(

@@ -1,11 +1,12 @@
 """The search's decisions on packs that are made up: what is tried, in which order, and which is kept."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import pytest
 
+from golf.errors import CapError
 from golf.packing.methods import Method, Methods
 from golf.packing.search import Search
 
@@ -52,7 +53,7 @@ def search(gaps, *, byte_budget=20_000, target_gap=1e-9, refine=True):
     def fine_tune(candidate, _byte_budget):
         return Encoder(candidate.encoder.method, fine_tuned=True, built=candidate.encoder.built)
 
-    return Search(byte_budget, target_gap, gap, fine_tune, refine), asked
+    return Search(byte_budget, target_gap, gap, fine_tune, lambda: refine), asked
 
 
 def plan(*tried):
@@ -98,3 +99,14 @@ def test_a_roomy_budget_takes_finer_steps_until_the_measured_gap_is_small_enough
     kept = looking.best(Encoder(), plan(TRELLIS)).kept
     assert (kept.gap <= 0.01) == refine
     assert len(asked) > 1 if refine else len(asked) == 1
+
+
+def test_a_fine_tuned_pack_that_does_not_fit_leaves_the_rounded_one():
+    looking, _ = search({("uniform", False): 0.3, ("uniform", True): 0.1})
+
+    def outgrown(_candidate, _byte_budget):
+        raise CapError("its gains take more bytes")
+
+    choice = replace(looking, fine_tune=outgrown).best(Encoder(), plan(TUNED))
+    assert choice.kept.method == PLAIN
+    assert choice.skipped == {TUNED.name: "fine-tuned, it does not fit in the byte budget"}

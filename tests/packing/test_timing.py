@@ -144,10 +144,10 @@ def test_finding_out_how_long_it_takes_reads_no_training_text(clocked):
 
 
 def test_a_reserve_counts_every_batch_and_measurement_of_the_methods_that_will_be_tried(clocked, paces):
-    tuned = {"tune_tokens": 7 * 512, "tune_batch_tokens": 512, "calibration_tokens": 5 * 4096}
+    tuned = {"tune_tokens": 7 * 512, "tune_batch_tokens": 512, "calibration_tokens": 5 * 4096, "low_rank": "off"}
     assert reserved(clocked(0.0, quantizer="uniform", **tuned)) == pytest.approx(5 + 7 + 2)
     assert reserved(clocked(0.0, quantizer="trellis", **tuned)) == pytest.approx(5 + 1)
-    untuned = {"tune_tokens": 0, "calibration_tokens": 4096}
+    untuned = {"tune_tokens": 0, "calibration_tokens": 4096, "low_rank": "off"}
     assert reserved(clocked(0.0, quantizer="uniform", **untuned)) == pytest.approx(1 + 1)
 
 

@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 RUN := artifacts/quickstart
 # A file's tests share what its fixtures made.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# A file stays with one worker: the longest begin first, so that none is left over at the end.
+LONGEST := tests/test_flows.py tests/packing/test_pack.py tests/runtime/test_processes.py tests/contest/test_export.py
 # Where the CPU's instruction set could change what a test sees.
 NUMERICS := tests/compress tests/optim tests/packing tests/training tests/evaluation tests/model
 
@@ -22,7 +24,7 @@ demo: $(VENV)/installed
 
 # The first tier: every change, any machine, minutes.
 test: $(VENV)/installed-dev
-	$(PYTEST) golf tests --ignore tests/tier2
+	$(PYTEST) $(LONGEST) golf tests --ignore tests/tier2
 
 # The numerics again as CPUs without AVX2, and without AVX-512 and AMX, compute them; what the CPU has anyway is in test.
 OWN = $$($(BIN)/python -c "import torch; print(torch.backends.cpu.get_cpu_capability())")

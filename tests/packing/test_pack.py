@@ -35,7 +35,7 @@ def test_a_curve_and_a_cap_exclude_one_another(trained):
     assert "drop --cap" in golf("pack", "--curve", "--cap", "9kB", cwd=trained, check=2).stderr
 
 
-@pytest.mark.parametrize(("quantizer", "caps"), [("uniform", 6), ("trellis", 3)])
+@pytest.mark.parametrize(("quantizer", "caps"), [("uniform", 5), ("trellis", 2)])
 def test_random_caps_are_met_within_a_twentieth_of_a_percent(trained, curve, quantizer, caps):
     """No cap needs a hand-set number; never over, and at most .05 % or what whole words leave under it."""
     rng = np.random.default_rng(0)
@@ -95,13 +95,6 @@ def test_the_ledger_names_what_was_tried_and_why_the_rest_was_not(trained):
 
 
 TUNED = ("pack", "--cap", "5kB")
-
-
-def test_the_same_run_packs_to_the_same_bytes_again(trained):
-    for name in ("first.bin", "second.bin"):
-        found = golf_json(*TUNED, "--out", name, cwd=trained)
-        assert any(each["method"].endswith("fine-tuning") for each in found["candidates"] if each["size"])
-    assert (trained / "first.bin").read_bytes() == (trained / "second.bin").read_bytes()
 
 
 def test_one_and_two_threads_pack_the_same_bytes(trained):

@@ -82,11 +82,14 @@ def solve(
     """The smallest c ≥ `finest` whose pack fits in `byte_budget` bytes; else the smallest size reached, as an int.
 
     `build(c)` returns the real size and whatever it built. Sizes fall as c grows, but for single bytes of noise, so
-    the pack returned is always one that was measured to fit. The search begins at `start` (default `finest`),
-    brackets the budget, then interpolates. `estimate(c)` models the size up to a constant factor and gives the next
-    step of the bracketing; without it, a doubling of c is assumed to save one bit per weight.
+    the pack returned is always one that was measured to fit. The search begins at `start`, brackets the budget, then
+    interpolates. `estimate(c)` models the size up to a constant factor and gives the steps of the bracketing, the first
+    one too where there is no `start`; without it the search begins at `finest`, and a doubling of c is assumed to save
+    one bit per weight.
     """
-    bracket = _bracketed(build, byte_budget, finest, weights, max(finest, start or finest), estimate)
+    if start is None:
+        start = finest if estimate is None else _inverse(estimate, byte_budget, finest)
+    bracket = _bracketed(build, byte_budget, finest, weights, max(finest, start), estimate)
     if isinstance(bracket, int) or bracket.low is None or is_full(bracket.best.size, byte_budget):
         return bracket if isinstance(bracket, int) else bracket.best
     best, low, low_size, probes = bracket.best, bracket.low, bracket.low_size, bracket.best.probes
@@ -166,7 +169,9 @@ def _further(
 
 
 def _inverse(estimate: Callable[[float], float], wanted: float, finest: float) -> float:
-    """Bisect for the step ≥ `finest` at which the decreasing function `estimate` equals `wanted`."""
+    """Bisect for the step ≥ `finest` at which the decreasing function `estimate` equals `wanted`, or is below it."""
+    if estimate(finest) <= wanted:
+        return finest
     low, high = math.log2(finest), math.log2(ENDLESS)
     for _ in range(24):  # to 2^-17 of an octave
         middle = (low + high) / 2

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from golf.compress.matrix_sections import TABLES
 from golf.evaluation.loss import Score
 from golf.packing.inputs import load_inputs
 from golf.packing.measure import score_as_written, validation_score
@@ -81,15 +80,9 @@ def _sizes(smallest: int, roomy: int, points: int) -> list[int]:
 def _point(kept: Candidate, found: Score) -> CurvePoint:
     return CurvePoint(
         size=kept.solution.size,
-        bits_per_weight=8 * _matrix_bytes(kept) / kept.encoder.weights,
+        bits_per_weight=8 * sum(kept.solution.built.matrix_bytes.values()) / kept.encoder.weights,
         loss=found.loss,
         bpb=found.bpb,
         training_gap=kept.gap,
         tuned=kept.method.fine_tune,
     )
-
-
-def _matrix_bytes(kept: Candidate) -> int:
-    """Bytes of the matrices' sections and of the tables they share."""
-    names = {TABLES, *(matrix.name for matrix in kept.encoder.matrices)}
-    return sum(len(p.content) for p in kept.solution.built.payloads if p.name.partition("/")[0] in names)

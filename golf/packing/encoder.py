@@ -55,6 +55,16 @@ class EncodedModel:
         """The rank of every matrix's factors."""
         return [matrix.factors.rank for matrix in self.matrices]
 
+    @property
+    def matrix_bytes(self) -> dict[str, int]:
+        """Bytes of every matrix's sections by its name, and of the section `tables` that they share."""
+        sizes = dict.fromkeys([*(matrix.name for matrix in self.matrices), TABLES], 0)
+        for payload in self.payloads:
+            owner = payload.name.partition("/")[0]
+            if owner in sizes:
+                sizes[owner] += len(payload.content)
+        return sizes
+
 
 @dataclass(frozen=True)
 class ModelEncoder:

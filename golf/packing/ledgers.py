@@ -80,6 +80,7 @@ def candidate_entries(choice: Choice) -> list[CandidateEntry]:
     tried = [
         CandidateEntry(
             method=each.method.name,
+            fine_tuned=each.method.fine_tune,
             kept=each is choice.kept,
             size=each.solution.size,
             training_gap=each.gap,
@@ -87,7 +88,8 @@ def candidate_entries(choice: Choice) -> list[CandidateEntry]:
         )
         for each in choice.tried
     ]
-    return tried + [CandidateEntry(method=name, reason=reason) for name, reason in choice.skipped.items()]
+    skipped = choice.skipped.items()
+    return tried + [CandidateEntry(method.name, method.fine_tune, reason=reason) for method, reason in skipped]
 
 
 def rate_ledger(encoder: ModelEncoder, solution: Solution[EncodedModel], gap: float) -> RateLedger:
@@ -143,7 +145,10 @@ def factor_entries(encoder: ModelEncoder, solution: Solution[EncodedModel]) -> l
     if not any(solution.built.ranks):
         return []
     plain = replace(encoder, matrices=[replace(p, tuned=None) for p in encoder.matrices])
-    bytes_with, bytes_without = (_matrix_bytes(plain, solution.scale, rank) for rank in (encoder.low_rank, "off"))
+    without: LowRank = "off"
+    bytes_with, bytes_without = (
+        replace(plain, low_rank=rank).build(solution.scale)[1].matrix_bytes for rank in (encoder.low_rank, without)
+    )
     entries = []
     for calibrated, quantized in zip(encoder.matrices, solution.built.matrices, strict=True):
         if quantized.factors.rank and calibrated.spectrum is not None:
@@ -156,14 +161,3 @@ def factor_entries(encoder: ModelEncoder, solution: Solution[EncodedModel]) -> l
                 )
             )
     return entries
-
-
-def _matrix_bytes(encoder: ModelEncoder, scale: float, low_rank: LowRank) -> dict[str, int]:
-    """Bytes of every matrix's sections at a step, rounded without fine-tuning."""
-    _, encoded = replace(encoder, low_rank=low_rank).build(scale)
-    sizes: dict[str, int] = {}
-    for payload in encoded.payloads:
-        owner, slash, _ = payload.name.partition("/")
-        if slash:
-            sizes[owner] = sizes.get(owner, 0) + len(payload.content)
-    return sizes

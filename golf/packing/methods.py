@@ -25,7 +25,6 @@ from typing import Literal
 
 from golf.compress.low_rank import LowRank
 from golf.packing.inputs import PackInputs
-from golf.packing.results import FINE_TUNED
 from golf.recipe import Pack
 
 # Fine-tuning gained up to 3.0 bits at .17 tokens a weight (3 M weights), 3.5 at .9 (.6 M), 1.8 at .03 (17 M); of 49
@@ -55,15 +54,15 @@ class Method:
     def name(self) -> str:
         """The method's name in tables, notes and --json."""
         factors = {"off": "", "auto": " + low rank", "only": ", low rank alone"}[self.low_rank]
-        return f"{self.quantizer}{factors}{FINE_TUNED if self.fine_tune else ''}"
+        return f"{self.quantizer}{factors}{' + fine-tuning' if self.fine_tune else ''}"
 
 
 @dataclass(frozen=True)
 class Methods:
-    """The methods to try, the most promising first, and the reasons against others, by name."""
+    """The methods to try, the most promising first, and the reasons against others."""
 
     tried: tuple[Method, ...]
-    skipped: dict[str, str]
+    skipped: dict[Method, str]
     tokens: int
     """Tokens of fine-tuning."""
     text_share: float
@@ -134,7 +133,7 @@ def methods(section: Pack, case: Case) -> Methods:
     named = [each for each in rounded if section.quantizer in ("auto", each.quantizer)]
     skipped |= {each: f'pack.quantizer = "{section.quantizer}"' for each in rounded if each not in named}
     tried = tuple(each for each in named if each not in skipped) or (named[0],)
-    reasons = {each.name: reason for each, reason in skipped.items() if each not in tried}
+    reasons = {each: reason for each, reason in skipped.items() if each not in tried}
     return Methods(tried, reasons, case.tokens, share)
 
 

@@ -65,15 +65,12 @@ class ClockLedger:
     """Whether `counted` ≤ `max_seconds`; None where there is no limit, or the training's time is not known."""
 
 
-# How the name of a method with fine-tuning ends.
-FINE_TUNED = " + fine-tuning"
-
-
 @dataclass(frozen=True)
 class CandidateEntry:
     """One compression method: the results of its pack, or the reason why it was not tried."""
 
     method: str
+    fine_tuned: bool
     kept: bool = False
     size: int | None = None
     training_gap: float | None = None
@@ -113,8 +110,8 @@ class PackResult:
 
     @property
     def tuned(self) -> bool:
-        """Whether fine-tuning was tried and gave a smaller gap than the best rounding."""
-        return any(each.kept and each.method.endswith(FINE_TUNED) for each in self.candidates)
+        """Whether the pack that was kept is fine-tuned."""
+        return any(each.kept and each.fine_tuned for each in self.candidates)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Choice:
 
     kept: Candidate
     tried: list[Candidate]
-    skipped: dict[str, str]
+    skipped: dict[Method, str]
 
     @property
     def rounded_gap(self) -> float | None:
@@ -78,7 +78,7 @@ class Search:
                 try:
                     tried.append(self.fine_tuned(rounded))
                 except CapError:  # gains that were fine-tuned take some bytes more
-                    skipped[method.name] = "fine-tuned, it does not fit in the byte budget"
+                    skipped[method] = "fine-tuned, it does not fit in the byte budget"
         return Choice(min(tried, key=lambda each: each.worth(self.target_gap)), tried, skipped)
 
     def rounded(self, encoder: ModelEncoder, method: Method) -> Candidate:
@@ -150,22 +150,12 @@ def _solve(
     encoder: ModelEncoder, byte_budget: int, *, finest: float, start: float | None = None
 ) -> Solution[EncodedModel]:
     estimate = None if encoder.fine_tuned else encoder.estimate
-    if start is None and estimate is not None:
-        start = _likely(encoder, byte_budget, finest)
     found = solve(
         encoder.build, byte_budget=byte_budget, finest=finest, weights=encoder.weights, start=start, estimate=estimate
     )
     if isinstance(found, Solution):
         return found
     raise CapError(_out_of_reach(encoder, byte_budget, found))
-
-
-def _likely(encoder: ModelEncoder, byte_budget: int, finest: float) -> float:
-    """A step at which the estimated size fits: `finest`, doubled as often as it takes."""
-    scale = finest
-    while encoder.estimate(scale) > byte_budget and scale < ENDLESS:
-        scale *= 2
-    return scale
 
 
 def _out_of_reach(encoder: ModelEncoder, byte_budget: int, smallest: int) -> str:

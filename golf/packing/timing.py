@@ -105,7 +105,7 @@ def _shortened(plan: Methods, *, most: int) -> Methods:
     kept = plan.tried
     while len(kept) > 1 and measurements(kept) > most:
         kept = kept[:-1]
-    left_out = {each.name: "the clock leaves no time to measure it" for each in plan.tried if each not in kept}
+    left_out = {each: "the clock leaves no time to measure it" for each in plan.tried if each not in kept}
     return replace(plan, tried=kept, skipped=plan.skipped | left_out)
 
 

@@ -109,4 +109,4 @@ def test_a_fine_tuned_pack_that_does_not_fit_leaves_the_rounded_one():
 
     choice = replace(looking, fine_tune=outgrown).best(Encoder(), plan(TUNED))
     assert choice.kept.method == PLAIN
-    assert choice.skipped == {TUNED.name: "fine-tuned, it does not fit in the byte budget"}
+    assert choice.skipped == {TUNED: "fine-tuned, it does not fit in the byte budget"}

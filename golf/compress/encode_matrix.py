@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -105,7 +106,8 @@ class CalibratedMatrix:
     fisher: Fisher
     feedback: Weights
     offsets: tuple[Codes, Codes]
-    spectrum: Spectrum | None
+    spectrum: Callable[[], Spectrum]
+    """The singular value decomposition for low-rank factors, computed at the first call."""
     rank: int | None = None
     """The rank to use; None: `choose_rank` decides at the step."""
     tuned: FineTunedTargets | None = None
@@ -129,19 +131,15 @@ class CalibratedMatrix:
         return trellis.GRAIN if self.states else 1.0
 
 
-def calibrate_matrix(
-    name: str, weights: Weights, fisher: Fisher, *, low_rank: LowRank, states: int = 0
-) -> CalibratedMatrix:
+def calibrate_matrix(name: str, weights: Weights, fisher: Fisher, *, states: int = 0) -> CalibratedMatrix:
     """Scale a matrix (M, N) by its relative steps 1 / (√g_i ℓ_j), separable and rounded to their codes."""
     back = error_feedback(fisher.metric)
     steps, row_base, column_base = relative_steps(fisher.rows, back.weights)
     base = row_base * column_base
     scaled = (weights / (steps.relative() * np.float32(base))).astype(np.float32)
     column_steps = from_codes(steps.columns)
-    terms = None
-    if low_rank != "off":
-        row_weights = np.sqrt(fisher.rows) * row_base * from_codes(steps.rows)
-        terms = spectrum(scaled, row_weights, column_base * column_steps, fisher.metric)
+    row_weights = np.sqrt(fisher.rows) * row_base * from_codes(steps.rows)
+    terms = cache(lambda: spectrum(scaled, row_weights, column_base * column_steps, fisher.metric))
     wide = offsets(weights)
     return CalibratedMatrix(name, scaled, steps, base, fisher, back.scaled(column_steps), wide, terms, states=states)
 
@@ -240,10 +238,10 @@ def _nearest(states: int, sizes: list[int], poll: Callable[[], None]) -> Callabl
 
 def _factors(given: CalibratedMatrix, scale: float, low_rank: LowRank) -> Factors:
     """Quantized factors of the rank that pays at this step."""
-    if given.spectrum is None or low_rank == "off":
+    if low_rank == "off":
         return no_factors(*_shape(given.scaled))
-    rank = choose_rank(given.spectrum, scale, low_rank) if given.rank is None else given.rank
-    factors = factorize(given.spectrum, scale, rank, low_rank, feedback=given.feedback)
+    rank = choose_rank(given.spectrum(), scale, low_rank) if given.rank is None else given.rank
+    factors = factorize(given.spectrum(), scale, rank, low_rank, feedback=given.feedback)
     # the product of both factors is in units of the residual's symbols
     return replace(factors, base=factors.base * math.sqrt(scale / given.unit(scale))) if rank else factors
 

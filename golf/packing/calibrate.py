@@ -24,13 +24,9 @@ def calibrate(
     time_budget: TimeBudget,
     *,
     tokens: int,
-    factors: bool,
     observer: Observer,
 ) -> list[CalibratedMatrix]:
-    """Every matrix scaled by the steps that follow from its Fisher information, on `tokens` tokens of training text.
-
-    With `factors`, each matrix's SVD is computed too, for low-rank factors.
-    """
+    """Every matrix scaled by the steps that follow from its Fisher information, on `tokens` tokens of training text."""
     widest = max(p.shape[1] for p in model.parameters() if p.ndim == 2)
     if tokens < widest:
         observer.note(
@@ -40,7 +36,7 @@ def calibrate(
     with time_budget.using("calibration"):
         text = time_budget.in_time(windows.calibration(tokens), "calibration")
         found = fisher(model, section, text, seed=windows.seed)
-    return scaled_matrices(model, found, observer, factors=factors)
+    return scaled_matrices(model, found, observer)
 
 
 def fisher(model: Transformer, section: Pack, text: Iterable[Tensor], *, seed: int) -> dict[str, Fisher]:
@@ -48,20 +44,18 @@ def fisher(model: Transformer, section: Pack, text: Iterable[Tensor], *, seed: i
     return estimate_fisher(model, text, seed=seed, row_smoothing=section.row_smoothing, damping=section.damping)
 
 
-def scaled_matrices(
-    model: Transformer, found: dict[str, Fisher], observer: Observer, *, factors: bool
-) -> list[CalibratedMatrix]:
-    """Every matrix scaled by the steps that follow from its Fisher information; with `factors`, with its SVD."""
+def scaled_matrices(model: Transformer, found: dict[str, Fisher], observer: Observer) -> list[CalibratedMatrix]:
+    """Every matrix scaled by the steps that follow from its Fisher information."""
     matrices = [(name, p) for name, p in model.named_parameters() if p.ndim == 2]
 
     def watched() -> Iterator[tuple[str, Tensor]]:
         for index, (name, parameter) in enumerate(matrices):
             observer.check()
-            observer.stage(f"decompose {name}", index / len(matrices))
+            observer.stage(f"scale {name}", index / len(matrices))
             yield name, parameter
 
     def scaled(matrix: tuple[str, Tensor]) -> CalibratedMatrix:
         name, parameter = matrix
-        return calibrate_matrix(name, as_weights(parameter), found[name], low_rank="auto" if factors else "off")
+        return calibrate_matrix(name, as_weights(parameter), found[name])
 
     return list(parallel_map(scaled, watched()))

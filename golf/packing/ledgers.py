@@ -151,12 +151,12 @@ def factor_entries(encoder: ModelEncoder, solution: Solution[EncodedModel]) -> l
     )
     entries = []
     for calibrated, quantized in zip(encoder.matrices, solution.built.matrices, strict=True):
-        if quantized.factors.rank and calibrated.spectrum is not None:
+        if quantized.factors.rank:
             entries.append(
                 FactorsEntry(
                     name=quantized.name,
                     rank=quantized.factors.rank,
-                    energy=calibrated.spectrum.energy(quantized.factors.rank),
+                    energy=calibrated.spectrum().energy(quantized.factors.rank),
                     saved=bytes_without[quantized.name] - bytes_with[quantized.name],
                 )
             )

@@ -105,7 +105,6 @@ class Packing:
             self.windows,
             self.time_budget,
             tokens=tokens,
-            factors=section.low_rank != "off",
             observer=self.observer,
         )
 

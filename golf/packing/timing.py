@@ -83,13 +83,13 @@ def affordable_methods(
     if not time_budget.limited:
         return plan
     measurement, granted = time_budget.expected["looks"], 0.0
-    if any(each.fine_tune for each in plan.tried):
-        each = MARGIN * fine_tuning_seconds(inputs.model, section, windows, matrices)
+    if (tuned := _fine_tuned(plan.tried)) is not None:
+        each = MARGIN * fine_tuning_seconds(inputs.model, section, windows, matrices, tuned)
         time_budget.expected["tuning"] = each
         left = time_budget.left - measurement * measurements(plan.tried)
         tokens = _in_time(windows, case.tokens, section.tune_batch_tokens, each=each, left=left)
         plan = methods(section, replace(case, tokens=tokens))
-        if any(method.fine_tune for method in plan.tried):
+        if _fine_tuned(plan.tried) is not None:
             granted = each * windows.count(tokens, batch_tokens=section.tune_batch_tokens)
     left = max(0.0, time_budget.left - granted)
     return _shortened(plan, most=int(left / measurement) if measurement else measurements(plan.tried))
@@ -98,6 +98,11 @@ def affordable_methods(
 def measurements(tried: tuple[Method, ...]) -> int:
     """Number of measurements on held-out training text: one per method, two with fine-tuning (before and after)."""
     return sum(1 + each.fine_tune for each in tried)
+
+
+def _fine_tuned(tried: tuple[Method, ...]) -> Method | None:
+    """The method that is fine-tuned, if any; never more than one is."""
+    return next((each for each in tried if each.fine_tune), None)
 
 
 def _shortened(plan: Methods, *, most: int) -> Methods:
@@ -125,12 +130,11 @@ def reserve(recipe: Recipe, model: Transformer, data: TokenSet, device: torch.de
     needed = measurement_seconds(model, windows) * max(map(measurements, plans))
     calibrations = windows.count(section.calibration_tokens, batch_tokens=CALIBRATION_BATCH)
     needed += calibrations * calibration_seconds(model, section, windows)
-    if any(each.fine_tune for tried in plans for each in tried):
-        # the SVD takes long, and the speed of fine-tuning hardly depends on low-rank factors
+    if (tuned := _fine_tuned(sum(plans, ()))) is not None:
         found = fisher(model, section, windows.random(1, batch_tokens=CALIBRATION_BATCH), seed=recipe.seed)
-        matrices = scaled_matrices(model, found, observer, factors=False)
+        matrices = scaled_matrices(model, found, observer)
         batches = windows.count(section.tune_tokens, batch_tokens=section.tune_batch_tokens)
-        needed += batches * fine_tuning_seconds(model, section, windows, matrices)
+        needed += batches * fine_tuning_seconds(model, section, windows, matrices, tuned)
     if MARGIN * needed >= seconds:
         raise UsageError(
             f"calibration and fine-tuning take about {MARGIN * needed:.1f} s here, and train.max_seconds = {seconds:g} "
@@ -165,9 +169,9 @@ def measurement_seconds(model: Transformer, windows: TextWindows) -> float:
 
 
 def fine_tuning_seconds(
-    model: Transformer, section: Pack, windows: TextWindows, matrices: list[CalibratedMatrix]
+    model: Transformer, section: Pack, windows: TextWindows, matrices: list[CalibratedMatrix], method: Method
 ) -> float:
-    """Seconds of one batch of fine-tuning."""
+    """Seconds of one batch of fine-tuning by `method`."""
     asked = []
     plain = [replace(each, states=0) for each in matrices]
 
@@ -177,7 +181,7 @@ def fine_tuning_seconds(
             yield batch
 
     scale = finest_scale(sum(each.scaled.size for each in plain), _TRIAL_GAP)
-    finetune(model, plain, batches(), count=_TRIAL, scale=scale, low_rank=section.low_rank)
+    finetune(model, plain, batches(), count=_TRIAL, scale=scale, low_rank=method.low_rank)
     return [later - earlier for earlier, later in pairwise(asked)][-1]
 
 

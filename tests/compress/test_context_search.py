@@ -20,7 +20,7 @@ from golf.compress.matrix_sections import pack_matrices
 def matrix(M, N, *, seed=0, scale=0.5, states=0, wide=6):
     rng = np.random.default_rng(seed)
     weights = separable(rng.integers(-wide, wide + 1, M), rng.integers(-wide, wide + 1, N), seed=seed)
-    given = calibrate_matrix(f"w{seed}", weights, fisher(M, N, correlation=0.3), low_rank="off", states=states)
+    given = calibrate_matrix(f"w{seed}", weights, fisher(M, N, correlation=0.3), states=states)
     return code_matrix(given, scale, low_rank="off")
 
 

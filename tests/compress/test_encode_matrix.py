@@ -94,7 +94,7 @@ def digest(coded):
 )
 def test_coding_is_exact_on_integers_and_weights(M, N, rank, scale, low_rank, states, seed):
     matrix, F = weights(M, N, rank=rank, seed=seed), fisher(M, N)
-    coded = code_matrix(calibrate_matrix("w", matrix, F, low_rank=low_rank, states=states), scale, low_rank=low_rank)
+    coded = code_matrix(calibrate_matrix("w", matrix, F, states=states), scale, low_rank=low_rank)
     for coder in ("best", "zstd"):
         decoded = there_and_back(coded, coder)
         assert digest(decoded) == digest(coded)
@@ -102,7 +102,7 @@ def test_coding_is_exact_on_integers_and_weights(M, N, rank, scale, low_rank, st
 
 
 def test_spreads_come_back_where_anything_is_coded_under_them():
-    coded = code_matrix(calibrate_matrix("w", weights(30, 40), fisher(30, 40), low_rank="off"), 0.05, low_rank="off")
+    coded = code_matrix(calibrate_matrix("w", weights(30, 40), fisher(30, 40)), 0.05, low_rank="off")
     odd = ContextScales(
         coded.context_scales.whole,
         *(codes + np.int8(3) for codes in (coded.context_scales.rows, coded.context_scales.columns)),
@@ -119,7 +119,7 @@ def test_spreads_come_back_where_anything_is_coded_under_them():
 
 @pytest.mark.parametrize("code", [128, -128, 2**31 - 1, -(2**31)])
 def test_a_spread_that_is_no_signed_byte_is_refused_whatever_coded_it(code):
-    coded = code_matrix(calibrate_matrix("w", weights(9, 7), fisher(9, 7), low_rank="off"), 0.05, low_rank="off")
+    coded = code_matrix(calibrate_matrix("w", weights(9, 7), fisher(9, 7)), 0.05, low_rank="off")
     tables, sections = pack_one(coded)
     forged = np.concatenate((coded.steps.rows, coded.steps.columns, np.zeros(16))).astype(np.int32)
     forged[-1] = code
@@ -132,7 +132,7 @@ def test_a_spread_that_is_no_signed_byte_is_refused_whatever_coded_it(code):
 
 def test_the_number_of_states_is_part_of_what_an_artifact_means():
     matrix, F = weights(9, 7), fisher(9, 7)
-    coded = code_matrix(calibrate_matrix("w", matrix, F, low_rank="off", states=8), 0.05, low_rank="off")
+    coded = code_matrix(calibrate_matrix("w", matrix, F, states=8), 0.05, low_rank="off")
     assert digest(replace(coded, states=4)) != digest(coded)
     options = {"step": 1.0, "factor_step": 1.0, "whole_scale": 0, "sections": {}, "tables": None}
     with pytest.raises(DamagedFile, match="trellis of 5 states"):
@@ -155,7 +155,7 @@ def test_no_weighted_error_is_more_than_its_step_promises(M, N, scale, low_rank,
     state's two parities to end better: no entry is off by more than 2 of them.
     """
     matrix, F = weights(M, N, rank=2, seed=seed), fisher(M, N, seed=seed)
-    prepared = calibrate_matrix("w", matrix, F, low_rank=low_rank, states=states)
+    prepared = calibrate_matrix("w", matrix, F, states=states)
     coded = code_matrix(prepared, scale, low_rank=low_rank)
     most = 2 * prepared.unit(scale) if states else 0.5 * scale
     error = decode_matrix(coded).astype(np.float64) - matrix
@@ -166,7 +166,7 @@ def test_no_weighted_error_is_more_than_its_step_promises(M, N, scale, low_rank,
 
 
 def test_predicted_distortion_is_that_of_the_steps_at_high_rate():
-    prepared = calibrate_matrix("w", weights(200, 300), fisher(200, 300), low_rank="off")
+    prepared = calibrate_matrix("w", weights(200, 300), fisher(200, 300))
     coded = code_matrix(prepared, 0.01, low_rank="off")
     # n · c² / 24, up to the rounding of the steps to quarter octaves
     assert distortion(prepared, coded, 0.01) == pytest.approx(200 * 300 * 0.01**2 / 24, rel=0.05)
@@ -174,7 +174,7 @@ def test_predicted_distortion_is_that_of_the_steps_at_high_rate():
 
 def test_distortion_equals_the_loss_formula_on_the_decoded_weights():
     matrix, F = weights(30, 20), fisher(30, 20)
-    prepared = calibrate_matrix("w", matrix, F, low_rank="off")
+    prepared = calibrate_matrix("w", matrix, F)
     coded = code_matrix(prepared, 0.2, low_rank="off")
     error = decode_matrix(coded).astype(np.float64) - matrix
     exact = 0.5 * sum(g * e @ F.metric @ e for g, e in zip(F.rows, error, strict=True))
@@ -183,22 +183,39 @@ def test_distortion_equals_the_loss_formula_on_the_decoded_weights():
 
 def test_sensitive_rows_and_columns_get_finer_steps():
     rows, columns = np.array([1.0, 16.0]), np.array([1.0, 4.0, 64.0])
-    prepared = calibrate_matrix("w", weights(2, 3), Fisher(rows, np.diag(columns)), low_rank="off")
+    prepared = calibrate_matrix("w", weights(2, 3), Fisher(rows, np.diag(columns)))
     steps = prepared.steps.relative() * prepared.base
     assert np.allclose(steps, 1 / np.sqrt(np.outer(rows, columns)))  # powers of two are exact codes
 
 
 def test_feedback_makes_the_same_bytes_cost_less():
     matrix, F = weights(120, 80), fisher(120, 80)
-    prepared = calibrate_matrix("w", matrix, F, low_rank="off")
+    prepared = calibrate_matrix("w", matrix, F)
     coded = code_matrix(prepared, 0.03, low_rank="off")
     nearest = replace(coded, residual=quantize(prepared.scaled / np.float32(0.03)))
     assert size_of(coded) <= 1.05 * size_of(nearest)
     assert distortion(prepared, coded, 0.03) < 0.9 * distortion(prepared, nearest, 0.03)
 
 
+def test_a_matrix_is_decomposed_once_and_only_where_factors_are_asked_for(monkeypatch):
+    calls = []
+
+    def counted(*arguments):
+        calls.append(arguments)
+        return spectrum(*arguments)
+
+    monkeypatch.setattr("golf.compress.encode_matrix.spectrum", counted)
+    calibrated = calibrate_matrix("w", weights(40, 30, rank=2), fisher(40, 30))
+    code_matrix(calibrated, 0.05, low_rank="off")
+    assert not calls
+    for states in (0, 8):
+        for scale in (0.05, 0.04):
+            assert code_matrix(replace(calibrated, states=states), scale, low_rank="auto").factors.rank
+    assert len(calls) == 1
+
+
 def test_a_tuned_matrix_is_rounded_from_its_targets_and_keeps_its_factors():
-    prepared = calibrate_matrix("w", weights(40, 30, rank=2), fisher(40, 30), low_rank="auto")
+    prepared = calibrate_matrix("w", weights(40, 30, rank=2), fisher(40, 30))
     (rounding,) = round_matrices([prepared], 0.05, low_rank="auto")
     factors, targets = rounding.factors, rounding.targets
     assert factors.rank
@@ -219,10 +236,10 @@ def test_a_tuned_matrix_is_rounded_from_its_targets_and_keeps_its_factors():
 def test_matrices_side_by_side_are_rounded_as_each_alone(low_rank):
     shapes = [(5, 40), (300, 40), (129, 40), (7, 12)]
     every = [
-        calibrate_matrix(f"w{i}", weights(M, N, rank=2, seed=i), fisher(M, N, seed=i), low_rank=low_rank, states=8)
+        calibrate_matrix(f"w{i}", weights(M, N, rank=2, seed=i), fisher(M, N, seed=i), states=8)
         for i, (M, N) in enumerate(shapes)
     ]
-    plain = calibrate_matrix("plain", weights(5, 40), fisher(5, 40), low_rank=low_rank)
+    plain = calibrate_matrix("plain", weights(5, 40), fisher(5, 40))
     groups = group_by_width([*every, plain])
     assert [[each.name for each in group] for group in groups] == [["w0", "w1", "w2"], ["w3"], ["plain"]]
     for group in groups:
@@ -235,7 +252,7 @@ def test_matrices_side_by_side_are_rounded_as_each_alone(low_rank):
 def test_at_the_least_step_no_symbol_overflows_and_below_it_one_does(states):
     matrix = weights(64, 48)
     matrix[3, 5] = 1e6
-    prepared = calibrate_matrix("w", matrix, fisher(64, 48, correlation=0), low_rank="off", states=states)
+    prepared = calibrate_matrix("w", matrix, fisher(64, 48, correlation=0), states=states)
     least = prepared.least_scale()
     assert np.isfinite(decode_matrix(code_matrix(prepared, least, low_rank="off"))).all()
     with pytest.raises(OverflowError):
@@ -248,7 +265,7 @@ def test_ties_are_rounded_side_by_side_as_alone():
     matrices = [(rng.integers(-9, 10, (M, 4)) / 4).astype(np.float32) for M in (3, 200, 130)]
     flat = Fisher(np.ones(1), np.eye(4))
     every = [
-        calibrate_matrix(f"w{i}", matrix, replace(flat, rows=np.ones(len(matrix))), low_rank="off", states=8)
+        calibrate_matrix(f"w{i}", matrix, replace(flat, rows=np.ones(len(matrix))), states=8)
         for i, matrix in enumerate(matrices)
     ]
     scale = 1 / trellis.GRAIN
@@ -263,7 +280,7 @@ def test_a_trellis_costs_less_than_rounding_at_the_same_bytes():
     matrix, F = weights(400, 300), fisher(400, 300, correlation=0.3)
     found = {}
     for states in STATES:
-        prepared = calibrate_matrix("w", matrix, F, low_rank="off", states=states)
+        prepared = calibrate_matrix("w", matrix, F, states=states)
         coded = code_matrix(prepared, 0.03, low_rank="off")
         found[states] = 8 * size_of(coded) / matrix.size, distortion(prepared, coded, 0.03)
     (bits, cost), (trellis_bits, trellis_cost) = found[0], found[8]
@@ -271,8 +288,8 @@ def test_a_trellis_costs_less_than_rounding_at_the_same_bytes():
 
 
 def test_a_dominant_direction_becomes_a_factor_and_white_noise_does_not():
-    plain = calibrate_matrix("w", weights(96, 64), fisher(96, 64, correlation=0), low_rank="auto")
-    spiked = calibrate_matrix("w", weights(96, 64, rank=2), fisher(96, 64, correlation=0), low_rank="auto")
+    plain = calibrate_matrix("w", weights(96, 64), fisher(96, 64, correlation=0))
+    spiked = calibrate_matrix("w", weights(96, 64, rank=2), fisher(96, 64, correlation=0))
     assert code_matrix(plain, 0.02, low_rank="auto").factors.rank == 0
     assert code_matrix(spiked, 0.02, low_rank="auto").factors.rank == 2
 
@@ -281,7 +298,7 @@ def test_factors_that_are_chosen_save_bytes_at_no_more_distortion():
     matrix, F = weights(128, 96, rank=3), fisher(128, 96)
     sizes, costs = {}, {}
     for low_rank in ("auto", "off"):
-        prepared = calibrate_matrix("w", matrix, F, low_rank=low_rank)
+        prepared = calibrate_matrix("w", matrix, F)
         coded = code_matrix(prepared, 0.05, low_rank=low_rank)
         sizes[low_rank] = size_of(coded)
         costs[low_rank] = distortion(prepared, coded, 0.05)
@@ -299,15 +316,15 @@ def test_the_rank_is_the_least_cost_and_not_all_of_it():
 
 def test_both_ends_are_reachable():
     matrix, F = weights(48, 32, rank=2), fisher(48, 32)
-    pure = code_matrix(calibrate_matrix("w", matrix, F, low_rank="only"), 0.3, low_rank="only")
+    pure = code_matrix(calibrate_matrix("w", matrix, F), 0.3, low_rank="only")
     assert pure.residual is None
     assert set(pack_one(pure)[1]) == {"scales", "left", "right"}
-    dense = code_matrix(calibrate_matrix("w", matrix, F, low_rank="off"), 0.3, low_rank="off")
+    dense = code_matrix(calibrate_matrix("w", matrix, F), 0.3, low_rank="off")
     assert set(pack_one(dense)[1]) == {"scales", "residual"}
 
 
 def test_an_endless_step_leaves_nothing():
-    coded = code_matrix(calibrate_matrix("w", weights(8, 8), fisher(8, 8), low_rank="auto"), 1e9, low_rank="auto")
+    coded = code_matrix(calibrate_matrix("w", weights(8, 8), fisher(8, 8)), 1e9, low_rank="auto")
     assert coded.residual is None
     assert not decode_matrix(coded).any()
     assert set(pack_one(coded)[1]) == {"scales"}
@@ -333,15 +350,13 @@ def test_odd_matrices_come_back_within_their_steps(matrix, low_rank, states):
     matrix = matrix.astype(np.float32)
     scale = 1e-3 * max(float(np.abs(matrix).max()), 1e-30)
     F = fisher(*matrix.shape, correlation=0)
-    coded = code_matrix(calibrate_matrix("w", matrix, F, low_rank=low_rank, states=states), scale, low_rank=low_rank)
+    coded = code_matrix(calibrate_matrix("w", matrix, F, states=states), scale, low_rank=low_rank)
     off = np.abs(decode_matrix(there_and_back(coded)) - matrix).max()
     assert off <= 0.02 * np.abs(matrix).max()
 
 
 def test_a_missing_section_and_a_scale_beyond_a_byte_are_refused_by_name():
-    coded = code_matrix(
-        calibrate_matrix("w", weights(9, 7, rank=1), fisher(9, 7), low_rank="auto"), 0.05, low_rank="auto"
-    )
+    coded = code_matrix(calibrate_matrix("w", weights(9, 7, rank=1), fisher(9, 7)), 0.05, low_rank="auto")
     tables, sections = pack_one(coded)
     options = {"step": coded.step, "factor_step": coded.factors.base, "whole_scale": coded.context_scales.whole}
     options |= {"states": 0, "tables": tables}
@@ -372,7 +387,7 @@ def test_factors_at_a_fine_step_reproduce_the_product():
 
 
 def test_tables_that_nothing_uses_are_not_written():
-    coded = code_matrix(calibrate_matrix("w", weights(8, 8), fisher(8, 8), low_rank="off"), 0.05, low_rank="off")
+    coded = code_matrix(calibrate_matrix("w", weights(8, 8), fisher(8, 8)), 0.05, low_rank="off")
     assert pack_matrices([coded], coder="best")[0] is not None
     assert pack_matrices([coded], coder="zstd")[0] is None
     assert pack_matrices([], coder="best") == (None, [])

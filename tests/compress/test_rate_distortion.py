@@ -15,7 +15,7 @@ from golf.report.ledger import rate_terms
 def gaussian(M, N, *, rows=1.0, metric=None, seed=0):
     weights = np.random.default_rng(seed).standard_normal((M, N)).astype(np.float32)
     fisher = Fisher(np.broadcast_to(rows, M).astype(float), np.eye(N) if metric is None else metric)
-    return calibrate_matrix("m", weights, fisher, low_rank="off")
+    return calibrate_matrix("m", weights, fisher)
 
 
 def test_one_gaussian_needs_half_the_logarithm_of_what_it_loses():

@@ -25,7 +25,7 @@ def correlated(M, N, seed=0):
 @pytest.mark.parametrize(("shape", "stride"), [((40, 24), 1), ((1024, 128), 4)])
 def test_it_looks_at_what_the_codec_makes_of_a_matrix(shape, stride):
     weights, fisher = correlated(*shape)
-    prepared = calibrate_matrix("w", weights, fisher, low_rank="off")
+    prepared = calibrate_matrix("w", weights, fisher)
     sample, codes = module._sample(weights, fisher)
     assert np.array_equal(sample, prepared.scaled[::stride])
     assert np.array_equal(codes, np.concatenate((prepared.steps.rows, prepared.steps.columns)))
@@ -67,7 +67,7 @@ def test_a_trellis_is_predicted_to_cost_what_it_costs():
     gap = weights.size * 0.2**2 / 24
     options = {"other_bytes": 0, "byte_budget": 1 << 30, "target_gap": gap}
     found = estimate_size({"w": weights}, {"w": fisher}, trellis=True, **options)
-    coded = code_matrix(calibrate_matrix("w", weights, fisher, low_rank="off", states=STATES), 0.2, low_rank="off")
+    coded = code_matrix(calibrate_matrix("w", weights, fisher, states=STATES), 0.2, low_rank="off")
     assert found.bits_per_weight == pytest.approx(conditional_bits([coded]) / weights.size, rel=0.01)
     plain = estimate_size({"w": weights}, {"w": fisher}, **options)
     assert found.bits_per_weight < plain.bits_per_weight - 0.1

@@ -166,7 +166,8 @@ def test_a_pack_takes_its_batches_and_measurements_from_its_time_budget(clocked)
     encoder = encoder_of(run)
     run.best(encoder, 6_500)
     assert all(seconds > 0 for seconds in run.time_budget.spent.values())
-    assert fine_tuning_seconds(run.inputs.model, run.inputs.recipe.pack, run.windows, encoder.matrices) > 0
+    plain = Method("uniform", "off", fine_tune=True)
+    assert fine_tuning_seconds(run.inputs.model, run.inputs.recipe.pack, run.windows, encoder.matrices, plain) > 0
 
 
 CLOCK = ("--set", "budget.clock=calibration")

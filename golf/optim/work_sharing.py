@@ -33,7 +33,8 @@ def exchange(
 ) -> list[Tensor]:
     """Every item's flat tensor on every process, given this process's `own` in order; `sizes` are in elements.
 
-    One all_gather of pieces padded to the largest share, which costs less than a message for each item.
+    One all_gather of pieces padded to the largest share, which costs less than a message for each item. Raises
+    ConnectionError where another process has ended.
     """
     processes, rank = dist.get_world_size(group), dist.get_rank(group)
     shares = [[size for size, owner in zip(sizes, owners, strict=True) if owner == p] for p in range(processes)]
@@ -42,7 +43,11 @@ def exchange(
         torch.cat(list(own), out=piece[: sum(shares[rank])])
     gathered = [torch.empty_like(piece) for _ in range(processes)]
     # as bytes, because gloo does not support every dtype
-    dist.all_gather([each.view(torch.uint8) for each in gathered], piece.view(torch.uint8), group=group)
+    into, sent = [each.view(torch.uint8) for each in gathered], piece.view(torch.uint8)
+    try:
+        dist.all_gather(into, sent, group=group)
+    except RuntimeError as error:  # whatever gloo and NCCL call it
+        raise ConnectionError(str(error)) from error
     parts = [iter(_split(row, share)) for row, share in zip(gathered, shares, strict=True)]
     return [next(parts[owner]) for owner in owners]
 

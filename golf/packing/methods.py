@@ -35,9 +35,10 @@ _SIGNAL = 400.0
 _CLEAR = 1.5
 # From this many bits a weight on a trellis is never worse than uniform quantization beyond noise (docs/log.md).
 _TRELLIS_BITS = 2.0
-# Fine-tuning gains at any rate where it reads at least this share of the training's tokens, and this many tokens a
-# weight: it gained .04 to .09 nats per token at shares of .2 and more, and needs minutes for larger models.
-_TEACHING_SHARE, _TEACHING_TOKENS = 0.1, 1 / 16
+# Fine-tuning gains at any rate where it reads at least this share of the training's tokens: .04 to .09 nats per token
+# at shares of .2 and more (docs/log.md). Models too large for it to beat a trellis at any rate are left out, `most`
+# being below the trellis's first rate.
+_TEACHING_SHARE = 0.1
 # Up to four epochs of a text are worth nearly as much as fresh text (arXiv:2305.16264).
 _MOST_READINGS = 4
 
@@ -100,12 +101,8 @@ class Case:
 def methods(section: Pack, case: Case) -> Methods:
     """The methods to try for `case` under the recipe's [pack], most often one or two."""
     share = text_share(section, case)
-    teaches = (
-        share > 0
-        and case.tokens >= _TEACHING_TOKENS * case.weights
-        and case.tokens >= _TEACHING_SHARE * case.tokens_trained
-    )
     most = 0.5 * math.log2(_SIGNAL * case.tokens / case.weights) if case.tokens else -math.inf
+    teaches = share > 0 and most >= _TRELLIS_BITS and case.tokens >= _TEACHING_SHARE * case.tokens_trained
     only: LowRank = "only" if section.low_rank == "only" else "off"
     plain, trellis = Method("uniform", only), Method("trellis", only)
     tuned = replace(plain, fine_tune=True)

@@ -11,8 +11,6 @@ from golf.errors import CapError
 from golf.packing.encoder import EncodedModel, ModelEncoder
 from golf.packing.methods import Method, Methods
 
-# Most halvings of the finest step, where the predicted gap is below the target and the measured gap is not yet.
-_MOST_REFINEMENTS = 8
 # A fine-tuned pack that leaves at most this share of its budget unused keeps the step that it was fine-tuned at.
 LEFT_OVER = 5e-4
 
@@ -87,10 +85,8 @@ class Search:
         finest = max(finest_scale(encoder.weights, self.target_gap), least)
         used, found = solve_to_budget(encoder, self.byte_budget, finest=finest)
         gap = self.gap(used, found.built)
-        for _ in range(_MOST_REFINEMENTS):
-            # The prediction has second-order terms only. Far from its optimum a model also has first-order ones.
-            if found.binding or finest == least or gap <= self.target_gap or not self.refine():
-                break
+        # The prediction has second-order terms only. Far from its optimum a model also has first-order ones.
+        while gap > self.target_gap and not found.binding and finest > least and self.refine():
             finest = max(finest / 2, least)
             used, found = solve_to_budget(encoder, self.byte_budget, finest=finest)
             gap = self.gap(used, found.built)

@@ -20,7 +20,7 @@ from golf.recipe import Recipe
 from golf.run.checkpoint import load_latest, save_checkpoint
 from golf.run.folder import Run
 from golf.run.state import RunState
-from golf.runtime.processes import ALONE, Processes
+from golf.runtime.processes import ALONE, Processes, ended_processes_named
 
 
 @dataclass
@@ -50,7 +50,7 @@ class TrainingState:
     ) -> dict[str, float]:
         """Take one optimizer step of `steps` on `batch` (B, T+1) int64; return loss, learning rate and rank fraction.
 
-        Raises Diverged where the loss or a gradient is not finite.
+        Raises Diverged where the loss or a gradient is not finite, EnvironmentFailure where another process has ended.
         """
         section = self.recipe.train
         multiplier = learning_rate(
@@ -67,7 +67,8 @@ class TrainingState:
         if not np.isfinite(loss) or not bool(torch.isfinite(norm)):
             raise Diverged(self._blame(loss))
         torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), section.clip, norm)
-        self.optimizers.step()
+        with ended_processes_named():
+            self.optimizers.step()
         self.optimizers.zero_grad()
         self._update_average()
         return {"train_loss": loss, "lr": self.recipe.optimizer.lr * multiplier, "rank_fraction": rank}

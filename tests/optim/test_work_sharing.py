@@ -39,6 +39,19 @@ def test_every_process_gets_every_item(dtype):
         assert found == [[0.0] * 3, [1.0] * 2, [2.0] * 4, [3.0]]
 
 
+def test_a_lost_process_is_a_connection_error(monkeypatch):
+    """Gloo and NCCL raise a RuntimeError that a broken product would raise too."""
+
+    def lost(*_, **__):
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(dist, "get_world_size", lambda _: 1)
+    monkeypatch.setattr(dist, "get_rank", lambda _: 0)
+    monkeypatch.setattr(dist, "all_gather", lost)
+    with pytest.raises(ConnectionError, match="closed by peer"):
+        exchange([1], [0], [torch.ones(1)], dtype=torch.float32, device=torch.device("cpu"), group=None)
+
+
 SHAPES = [(48, 32), (32, 48), (64, 64), (20, 24), (1, 8)]
 
 

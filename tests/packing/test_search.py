@@ -101,6 +101,20 @@ def test_a_roomy_budget_takes_finer_steps_until_the_measured_gap_is_small_enough
     assert len(asked) > 1 if refine else len(asked) == 1
 
 
+def test_a_gap_that_stays_too_large_takes_the_whole_budget():
+    looking, _ = search({("trellis", False): 0.02}, target_gap=0.01)
+    solution = looking.best(Encoder(), plan(TRELLIS)).kept.solution
+    assert solution.binding
+    assert 0 <= 20_000 - solution.size <= 16
+
+
+def test_steps_end_where_symbols_would_overflow():
+    looking, asked = search({("trellis", False): 0.02}, byte_budget=10**6, target_gap=0.01)
+    kept = looking.best(Encoder(), plan(TRELLIS)).kept
+    assert kept.solution.scale == Encoder().least_scale()
+    assert len(asked) < 12
+
+
 def test_a_fine_tuned_pack_that_does_not_fit_leaves_the_rounded_one():
     looking, _ = search({("uniform", False): 0.3, ("uniform", True): 0.1})
 

@@ -14,8 +14,9 @@ from cli import golf, golf_process
 from processes import run_in_processes
 
 from golf.errors import EnvironmentFailure, UsageError
+from golf.optim import NuMuon
 from golf.run.checkpoint import load_checkpoint
-from golf.runtime.processes import ALONE, Processes
+from golf.runtime.processes import ALONE, Processes, ended_processes_named
 
 STEPS = ("--set", "train.steps=8", "--set", "train.log_every=1")
 # Sums are added in another order, and the optimizer makes the differences larger; sixteen steps of lr .02 on losses
@@ -106,6 +107,13 @@ def test_rows_are_shared_out_without_loss():
     assert list(chain(*shares)) == batch.tolist()
 
 
+def test_a_process_that_is_lost_in_the_optimizers_step_is_named_too():
+    with pytest.raises(EnvironmentFailure, match="another process of this run ended"), ended_processes_named():
+        raise ConnectionError("Connection closed by peer")
+    with pytest.raises(RuntimeError, match="shapes"), ended_processes_named():
+        raise RuntimeError("shapes do not match")
+
+
 def test_one_process_adds_up_to_itself():
     gradient = torch.ones(3)
     assert ALONE.add_up([gradient], [1.0, 2.0]) == [1.0, 2.0]
@@ -127,8 +135,12 @@ def test_gradients_and_figures_are_added_up():
 def _left_alone(rank):
     if rank == 1:
         return None
+    group, weight = torch.distributed.group.WORLD, torch.nn.Parameter(torch.ones(4, 4))
     with pytest.raises(EnvironmentFailure, match="another process of this run ended"):
-        Processes(rank, 2, torch.distributed.group.WORLD).add_up([torch.ones(2)], [])
+        Processes(rank, 2, group).add_up([torch.ones(2)], [])
+    weight.grad = torch.ones(4, 4)
+    with pytest.raises(ConnectionError):
+        NuMuon([weight], lr=0.1, process_group=group).step()
     return "told"
 
 

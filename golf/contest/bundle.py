@@ -6,7 +6,7 @@ import ast
 import base64
 import lzma
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from golf.recipe import Recipe, recipe_to_toml
@@ -118,7 +118,7 @@ def modules(entry: str) -> dict[str, str]:
         if name in found or path is None:
             continue
         found[name] = path.read_text()
-        todo += [name.rpartition(".")[0], *_imported(ast.parse(found[name]))]
+        todo += [name.rpartition(".")[0], *_imported(found[name])]
     return found
 
 
@@ -130,14 +130,16 @@ def _path(name: str) -> Path | None:
     return next((p for p in (place / "__init__.py", place.with_suffix(".py")) if p.is_file()), None)
 
 
-def _imported(tree: ast.Module) -> Iterator[str]:
+@cache  # a curve and an export ask for the same modules again
+def _imported(source: str) -> list[str]:
     """Names of modules that may be imported, at the top or within functions, except under TYPE_CHECKING."""
-    for node in ast.walk(_WithoutTypeChecking().visit(tree)):
+    names: list[str] = []
+    for node in ast.walk(_WithoutTypeChecking().visit(ast.parse(source))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names
 
 
 class _WithoutTypeChecking(ast.NodeTransformer):
@@ -182,6 +184,7 @@ class _Bare(_WithoutTypeChecking):
         return node
 
 
+@cache
 def _bare(source: str) -> str:
     return ast.unparse(_Bare().visit(ast.parse(source))) + "\n"
 

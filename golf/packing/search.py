@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -85,9 +86,10 @@ class Search:
         finest = max(finest_scale(encoder.weights, self.target_gap), least)
         used, found = solve_to_budget(encoder, self.byte_budget, finest=finest)
         gap = self.gap(used, found.built)
-        # The prediction has second-order terms only. Far from its optimum a model also has first-order ones.
+        # The prediction has second-order terms only. Far from its optimum a model also has first-order ones, so that
+        # the step at which second-order terms would reach the target is still too coarse.
         while gap > self.target_gap and not found.binding and finest > least and self.refine():
-            finest = max(finest / 2, least)
+            finest = max(finest * min(0.5, math.sqrt(self.target_gap / gap)), least)
             used, found = solve_to_budget(encoder, self.byte_budget, finest=finest)
             gap = self.gap(used, found.built)
         plain = replace(method, fine_tune=False)

@@ -93,7 +93,7 @@ def interpreters(folder: Path) -> None:
         raise Skipped("no python3.12 or python3.13 on this machine")
     for name in found:
         python = environment(folder / name, name)
-        command(python, "-m", "pip", "install", "--quiet", ROOT)
+        command(python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", ROOT)
         command(python, "-m", "golf", "verify", ROOT / "tests/golden/v7.bin", "--data", ROOT / "tests/golden/text.txt")
 
 

@@ -10,7 +10,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from golf.optim.numuon import NuMuon
-from golf.optim.schedules import momentum, rank_fraction, weight_decay
+from golf.optim.rate_penalty import soft_threshold_
+from golf.optim.schedules import momentum, rank_fraction, rate_penalty, weight_decay
 from golf.optim.spectral import newton_schulz
 from golf.recipe import Optimizer as Section
 from golf.runtime.device import product_dtype
@@ -36,11 +37,13 @@ def assign(section: Section, shapes: dict[str, tuple[int, ...]]) -> list[Assignm
 
 
 def _place(section: Section, name: str, shape: tuple[int, ...]) -> tuple[str, float]:
-    if name.startswith("embedding."):
-        return "adamw", section.embedding_lr
-    if len(shape) != 2:
-        return "adamw", section.scalar_lr
-    return section.name, section.lr
+    if _is_block_matrix(name, shape):
+        return section.name, section.lr
+    return "adamw", section.embedding_lr if name.startswith("embedding.") else section.scalar_lr
+
+
+def _is_block_matrix(name: str, shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 and not name.startswith("embedding.")
 
 
 class Optimizers:
@@ -68,6 +71,8 @@ class Optimizers:
         matrices = {name: named[name] for name in self._names["matrices"]}
         self._matrices = self._build_matrices(matrices) if matrices else None
         self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._all]
+        self._blocks = {id(p) for name, p in named.items() if _is_block_matrix(name, tuple(p.shape))}
+        self._rate_penalty = 0.0
 
     @property
     def matmul_dtype(self) -> str | None:
@@ -75,8 +80,12 @@ class Optimizers:
         return None if self.section.name == "adamw" else str(self._dtype).removeprefix("torch.")
 
     def schedule(self, lr_multiplier: float, step: int, steps: int) -> float:
-        """Set learning rates, decay and rank for `step` of `steps`; returns the rank fraction (1 without NuMuon)."""
+        """Set the learning rates and all other schedules for `step` of `steps`.
+
+        Returns the rank fraction (1 without NuMuon).
+        """
         section = self.section
+        self._rate_penalty = rate_penalty(step, steps=steps, section=section.rate_penalty)
         decay = weight_decay(step, steps=steps, start=section.weight_decay, end=section.weight_decay_end)
         for optimizer, peaks in zip(self._all, self._peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
@@ -102,6 +111,15 @@ class Optimizers:
             optimizer.step()
         if self.section.spectral_decay and self._matrices is not None:
             self._decay_spectra(self._matrices)
+        if self._rate_penalty:
+            self._penalize()
+
+    def _penalize(self) -> None:
+        """Apply the rate penalty to the matrices of the blocks, at their own learning rates."""
+        for optimizer in self._all:
+            for group in optimizer.param_groups:
+                blocks = [p for p in group["params"] if id(p) in self._blocks]
+                soft_threshold_(blocks, group["lr"] * self._rate_penalty)
 
     @torch.no_grad()
     def _decay_spectra(self, matrices: torch.optim.Optimizer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from golf.recipe import RankSchedule
+from golf.recipe import RankSchedule, RatePenalty
 
 _FIRST_MOMENTUM = 0.85
 
@@ -38,6 +38,13 @@ def momentum(step: int, *, steps: int, warmup: float, peak: float) -> float:
 def weight_decay(step: int, *, steps: int, start: float, end: float | None) -> float:
     """Weight decay at `step` of `steps`: linear from `start` to `end`, or constant where `end` is None."""
     return start if end is None else start + (end - start) * step / max(steps - 1, 1)
+
+
+def rate_penalty(step: int, *, steps: int, section: RatePenalty) -> float:
+    """The rate penalty's strength at `step` of `steps`: the section's from `start` to `finish`, else 0."""
+    if section.kind == "none" or not section.start <= step / steps < section.finish:
+        return 0.0
+    return section.strength
 
 
 def rank_fraction(step: int, *, steps: int, schedule: RankSchedule, end: float | None = None) -> float:

@@ -94,6 +94,23 @@ class RankSchedule(Section):
         return self
 
 
+class RatePenalty(Section):
+    """`[optimizer.rate_penalty]`: a price on the bits of the matrices; the embedding has none."""
+
+    kind: Literal["none", "l1"] = Field(
+        "none", description="l1: W <- sign(W) max(abs(W) - lr * strength, 0) after each step"
+    )
+    strength: float = Field(0.005, ge=0, le=1e3, description="of the penalty, over the learning rate")
+    start: Fraction = Field(0.0, description="share of the steps after which it begins")
+    finish: Fraction = Field(1.0, description="share of the steps after which it ends")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.start > self.finish:
+            raise ValueError(f"start {self.start} lies after finish {self.finish}")
+        return self
+
+
 class Optimizer(Section):
     """`[optimizer]`: the optimizer of the matrices; embeddings and gains always have AdamW."""
 
@@ -122,6 +139,7 @@ class Optimizer(Section):
     betas: tuple[Beta, Beta] = Field((0.9, 0.95), strict=False, description="AdamW's")
     eps: float = Field(1e-10, gt=0, le=1, description="AdamW's")
     rank: RankSchedule = RankSchedule()
+    rate_penalty: RatePenalty = RatePenalty()
 
     @model_validator(mode="after")
     def _decay_has_an_optimizer(self) -> Self:

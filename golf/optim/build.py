@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from golf.optim.numuon import NuMuon
-from golf.optim.rate_penalty import soft_threshold_
+from golf.optim.rate_penalty import generalized_threshold_, soft_threshold_
 from golf.optim.schedules import momentum, rank_fraction, rate_penalty, weight_decay
 from golf.optim.spectral import newton_schulz
 from golf.recipe import Optimizer as Section
@@ -71,8 +71,8 @@ class Optimizers:
         matrices = {name: named[name] for name in self._names["matrices"]}
         self._matrices = self._build_matrices(matrices) if matrices else None
         self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._all]
-        self._blocks = {id(p) for name, p in named.items() if _is_block_matrix(name, tuple(p.shape))}
-        self._rate_penalty = 0.0
+        self._blocks = [p for name, p in named.items() if _is_block_matrix(name, tuple(p.shape))]
+        self._penalty = 0.0
 
     @property
     def matmul_dtype(self) -> str | None:
@@ -85,7 +85,7 @@ class Optimizers:
         Returns the rank fraction (1 without NuMuon).
         """
         section = self.section
-        self._rate_penalty = rate_penalty(step, steps=steps, section=section.rate_penalty)
+        self._penalty = section.lr * lr_multiplier * rate_penalty(step, steps=steps, section=section.rate_penalty)
         decay = weight_decay(step, steps=steps, start=section.weight_decay, end=section.weight_decay_end)
         for optimizer, peaks in zip(self._all, self._peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
@@ -111,15 +111,19 @@ class Optimizers:
             optimizer.step()
         if self.section.spectral_decay and self._matrices is not None:
             self._decay_spectra(self._matrices)
-        if self._rate_penalty:
+        if self._penalty:
             self._penalize()
 
     def _penalize(self) -> None:
-        """Apply the rate penalty to the matrices of the blocks, at their own learning rates."""
-        for optimizer in self._all:
-            for group in optimizer.param_groups:
-                blocks = [p for p in group["params"] if id(p) in self._blocks]
-                soft_threshold_(blocks, group["lr"] * self._rate_penalty)
+        """Apply the rate penalty to the matrices of the blocks, which share a learning rate."""
+        section, blocks = self.section.rate_penalty, self._blocks
+        if section.kind == "l1":
+            soft_threshold_(blocks, self._penalty)
+        elif section.codes == "one":
+            generalized_threshold_(blocks, self._penalty)
+        else:
+            for block in blocks:
+                generalized_threshold_([block], self._penalty)
 
     @torch.no_grad()
     def _decay_spectra(self, matrices: torch.optim.Optimizer) -> None:

@@ -97,10 +97,13 @@ class RankSchedule(Section):
 class RatePenalty(Section):
     """`[optimizer.rate_penalty]`: a price on the bits of the matrices; the embedding has none."""
 
-    kind: Literal["none", "l1"] = Field(
-        "none", description="l1: W <- sign(W) max(abs(W) - lr * strength, 0) after each step"
+    kind: Literal["none", "l1", "ggd"] = Field(
+        "none",
+        description="l1: W <- sign(W) max(abs(W) - lr * strength, 0) after each step; ggd: the same along the slope of "
+        "a generalized Gaussian code, whose shape is estimated (BackSlash)",
     )
     strength: float = Field(0.005, ge=0, le=1e3, description="of the penalty, over the learning rate")
+    codes: Literal["each", "one"] = Field("each", description="ggd: a code for each matrix, or one for all")
     start: Fraction = Field(0.0, description="share of the steps after which it begins")
     finish: Fraction = Field(1.0, description="share of the steps after which it ends")
 

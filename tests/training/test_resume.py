@@ -37,7 +37,7 @@ MATRICES = PENALTY | {"momentum_warmup": 0.5, "nesterov": True, "spectral_decay"
 OPTIMIZERS = {
     "numuon": MATRICES | {"rank": {"start": 1.0, "end": 0.25, "down_end": 0.5, "hold": 0.0, "finish": 0.5}},
     "muon": MATRICES,
-    "adamw": PENALTY,
+    "adamw": {"weight_decay_end": 0.3, "rate_penalty": {"kind": "ggd", "strength": 0.05, "codes": "one"}},
 }
 
 

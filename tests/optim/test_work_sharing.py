@@ -25,7 +25,11 @@ def test_equal_matrices_are_dealt_out_evenly():
     assert sorted(balance([1.0] * 6, 3)) == [0, 0, 1, 1, 2, 2]
 
 
-def _exchanged(rank, dtype):
+def _exchanged(rank, dtypes):
+    return [_exchanged_in(rank, dtype) for dtype in dtypes]
+
+
+def _exchanged_in(rank, dtype):
     sizes, owners = [3, 2, 4, 1], [0, 1, 0, 0]
     items = [torch.full((size,), float(i), dtype=dtype) for i, size in enumerate(sizes)]
     own = [item for item, owner in zip(items, owners, strict=True) if owner == rank]
@@ -33,10 +37,10 @@ def _exchanged(rank, dtype):
     return [item.tolist() for item in found]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_every_process_gets_every_item(dtype):
-    for found in run_in_processes(_exchanged, 2, dtype):
-        assert found == [[0.0] * 3, [1.0] * 2, [2.0] * 4, [3.0]]
+def test_every_process_gets_every_item():
+    for by_dtype in run_in_processes(_exchanged, 2, (torch.float32, torch.bfloat16)):
+        for found in by_dtype:
+            assert found == [[0.0] * 3, [1.0] * 2, [2.0] * 4, [3.0]]
 
 
 def test_a_lost_process_is_a_connection_error(monkeypatch):
@@ -55,7 +59,11 @@ def test_a_lost_process_is_a_connection_error(monkeypatch):
 SHAPES = [(48, 32), (32, 48), (64, 64), (20, 24), (1, 8)]
 
 
-def _trained(rank, fractions, exact):
+def _trained(_rank, fractions):
+    return [_trained_in(fractions, exact) for exact in (False, True)]
+
+
+def _trained_in(fractions, exact):
     weights = [
         torch.nn.Parameter(torch.randn(s, generator=torch.Generator().manual_seed(i))) for i, s in enumerate(SHAPES)
     ]
@@ -69,17 +77,10 @@ def _trained(rank, fractions, exact):
     return torch.cat([weight.detach().flatten() for weight in weights])
 
 
-@pytest.mark.parametrize("exact", [False, True], ids=["fast", "exact"])
-@pytest.mark.parametrize("processes", [3])
-def test_the_number_of_processes_is_not_part_of_the_step(processes, exact):
+def test_the_number_of_processes_is_not_part_of_the_step():
     fractions = [1.0, 1.0, 0.5, 0.5, 0.25, 0.5]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        alone = _trained(0, fractions, exact)
-    finally:
-        torch.set_num_threads(threads)
-    shared = run_in_processes(_trained, processes, fractions, exact)
-    assert all(torch.equal(shared[0], other) for other in shared[1:])
-    # stacks differ with the matrices that a process owns, and so do the sums inside bfloat16 products
-    assert torch.allclose(shared[0], alone, atol=0 if exact else 0.02)
+    alone, shared = _trained(0, fractions), run_in_processes(_trained, 3, fractions)
+    for exact, whole, *parts in zip((False, True), alone, *shared, strict=True):
+        assert all(torch.equal(parts[0], other) for other in parts[1:])
+        # stacks differ with the matrices that a process owns, and so do the sums inside bfloat16 products
+        assert torch.allclose(parts[0], whole, atol=0 if exact else 0.02)

@@ -11,14 +11,13 @@ from sources import encoder_of, opened
 
 from golf.compress.trellis import STATES
 
+UNTUNED = ("--set", "pack.tune_tokens=0")
 pytestmark = pytest.mark.usefixtures("in_the_workspace")
 
 
 @pytest.fixture(scope="module")
 def curve(trained):
-    return golf_json(
-        "pack", "--curve", "--points", "5", "--set", "pack.tune_tokens=0", "--out", "curve/x.bin", cwd=trained
-    )
+    return golf_json("pack", "--curve", "--points", "5", *UNTUNED, "--out", "curve/x.bin", cwd=trained)
 
 
 def test_a_curve_has_a_table_a_json_and_a_picture(curve, trained):
@@ -113,10 +112,10 @@ def test_little_calibration_text_is_said(trained):
 
 
 def test_an_artifact_that_is_replaced_is_said(trained):
-    first = golf("pack", "--cap", "7kB", "--out", "twice.bin", cwd=trained)
+    first = golf("pack", "--cap", "7kB", *UNTUNED, "--out", "twice.bin", cwd=trained)
     size = (trained / "twice.bin").stat().st_size
-    failed = golf("pack", "--cap", "1kB", "--out", "twice.bin", cwd=trained, check=2)
-    second = golf("pack", "--cap", "7400", "--out", "twice.bin", cwd=trained)
+    failed = golf("pack", "--cap", "1kB", *UNTUNED, "--out", "twice.bin", cwd=trained, check=2)
+    second = golf("pack", "--cap", "7400", *UNTUNED, "--out", "twice.bin", cwd=trained)
     assert "replaced" not in first.stderr + failed.stderr + second.stdout
     assert f"note: replaced twice.bin, which had {size:,} bytes\n" in second.stderr
 

@@ -39,8 +39,6 @@ class SizeEstimate:
     bits_per_weight: float
     gap: float
     """predicted loss increase, nats per token"""
-    bit_price: float
-    """Nats per token that one more bit saves; 0 where no step fills the budget."""
 
 
 def estimate_size(
@@ -81,9 +79,7 @@ def estimate_size(
     if wanted > byte_budget:
         solution = solve(size_at, byte_budget=byte_budget, finest=finest, weights=weights)
         size, gap = (solution, math.inf) if isinstance(solution, int) else (solution.size, solution.built)
-    # the gap falls by a factor of 4 with each bit a weight
-    price = 2 * math.log(2) * gap / weights if math.isfinite(gap) else 0.0
-    return SizeEstimate(size, wanted, max(0, size - overhead) * 8 / weights, gap, price)
+    return SizeEstimate(size, wanted, max(0, size - overhead) * 8 / weights, gap)
 
 
 def sampled_bytes(matrices: Sequence[CalibratedMatrix], scale: float) -> float:

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from golf.optim.numuon import NuMuon
-from golf.optim.rate_penalty import code_slopes, shrink_, strength_of_price
-from golf.optim.schedules import is_penalized, momentum, rank_fraction, rank_of, weight_decay
+from golf.optim.rate_penalty import generalized_threshold_, soft_threshold_
+from golf.optim.schedules import momentum, rank_fraction, rate_penalty, weight_decay
 from golf.optim.spectral import newton_schulz
 from golf.recipe import Optimizer as Section
 from golf.runtime.device import product_dtype
@@ -71,10 +71,8 @@ class Optimizers:
         matrices = {name: named[name] for name in self._names["matrices"]}
         self._matrices = self._build_matrices(matrices) if matrices else None
         self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._all]
-        self._blocks = {id(p) for name, p in named.items() if _is_block_matrix(name, tuple(p.shape))}
-        self._penalized = False
-        self.bit_price = 0.0
-        """Nats per token that a bit of a weight is worth, for a rate penalty of automatic strength."""
+        self._blocks = [p for name, p in named.items() if _is_block_matrix(name, tuple(p.shape))]
+        self._penalty = 0.0
 
     @property
     def matmul_dtype(self) -> str | None:
@@ -87,7 +85,7 @@ class Optimizers:
         Returns the rank fraction (1 without NuMuon).
         """
         section = self.section
-        self._penalized = is_penalized(step, steps=steps, section=section.rate_penalty)
+        self._penalty = section.lr * lr_multiplier * rate_penalty(step, steps=steps, section=section.rate_penalty)
         decay = weight_decay(step, steps=steps, start=section.weight_decay, end=section.weight_decay_end)
         for optimizer, peaks in zip(self._all, self._peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
@@ -113,28 +111,19 @@ class Optimizers:
             optimizer.step()
         if self.section.spectral_decay and self._matrices is not None:
             self._decay_spectra(self._matrices)
-        if self._penalized:
+        if self._penalty:
             self._penalize()
 
-    @torch.no_grad()
     def _penalize(self) -> None:
-        """Apply the rate penalty to the matrices of the blocks."""
-        section = self.section.rate_penalty
-        places = [(optimizer, group) for optimizer in self._all for group in optimizer.param_groups]
-        blocks = [(p, *place) for place in places for p in place[1]["params"] if id(p) in self._blocks]
-        slopes: list[Tensor | float] = [1.0] * len(blocks)
-        if section.kind == "ggd" and section.codes == "one":
-            slopes = [*code_slopes([block for block, _, _ in blocks])]
-        elif section.kind == "ggd":
-            slopes = [code_slopes([block])[0] for block, _, _ in blocks]
-        for (block, optimizer, group), slope in zip(blocks, slopes, strict=True):
-            strength: Tensor | float
-            if section.strength == "auto":
-                rank = rank_of(group.get("rank_fraction", 1.0), smaller_side=min(block.shape))
-                strength = strength_of_price(block, group, optimizer.state[block], rank, self.bit_price)
-            else:
-                strength = section.strength
-            shrink_(block, group["lr"] * strength * slope)
+        """Apply the rate penalty to the matrices of the blocks, which share a learning rate."""
+        section, blocks = self.section.rate_penalty, self._blocks
+        if section.kind == "l1":
+            soft_threshold_(blocks, self._penalty)
+        elif section.codes == "one":
+            generalized_threshold_(blocks, self._penalty)
+        else:
+            for block in blocks:
+                generalized_threshold_([block], self._penalty)
 
     @torch.no_grad()
     def _decay_spectra(self, matrices: torch.optim.Optimizer) -> None:

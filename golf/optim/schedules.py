@@ -40,9 +40,11 @@ def weight_decay(step: int, *, steps: int, start: float, end: float | None) -> f
     return start if end is None else start + (end - start) * step / max(steps - 1, 1)
 
 
-def is_penalized(step: int, *, steps: int, section: RatePenalty) -> bool:
-    """Whether the rate penalty acts at `step` of `steps`: from the section's `start` to its `finish`."""
-    return section.kind != "none" and section.start <= step / steps < section.finish
+def rate_penalty(step: int, *, steps: int, section: RatePenalty) -> float:
+    """The rate penalty's strength at `step` of `steps`: the section's from `start` to `finish`, else 0."""
+    if section.kind == "none" or not section.start <= step / steps < section.finish:
+        return 0.0
+    return section.strength
 
 
 def rank_fraction(step: int, *, steps: int, schedule: RankSchedule, end: float | None = None) -> float:

@@ -25,8 +25,6 @@ class RunState:
     """Seconds of training; 0 for imported weights."""
     reserved: float = 0.0
     """Seconds of train.max_seconds left to packing."""
-    bit_price: float = 0.0
-    """Nats per token that a bit of a weight was worth; 0 without a rate penalty of automatic strength."""
     tokenizer_kind: str = ""
     vocab_size: int = 0
     threads: int = 1
@@ -54,15 +52,7 @@ class RunState:
         return cls(**known)
 
 
-_NUMBERS = {
-    "step": int,
-    "vocab_size": int,
-    "threads": int,
-    "processes": int,
-    "elapsed": float,
-    "reserved": float,
-    "bit_price": float,
-}
+_NUMBERS = {"step": int, "vocab_size": int, "threads": int, "processes": int, "elapsed": float, "reserved": float}
 # Seconds and counts beyond this are no training's; float and int64 hold them.
 _MOST = 1 << 62
 

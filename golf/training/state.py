@@ -40,8 +40,6 @@ class TrainingState:
     """Exponential moving averages of the weights by name; empty where train.ema is 0."""
     reserved: float = 0.0
     """Seconds of train.max_seconds left to packing; from the first step on all processes have the first one's value."""
-    bit_price: float = 0.0
-    """The last estimate of what a bit is worth, for a rate penalty of automatic strength; agreed on in each step."""
     agreed_elapsed: float = 0.0
     """`elapsed` of the first process before the last step; all processes compute the schedule from it."""
     agreed_stop: bool = False
@@ -62,9 +60,9 @@ class TrainingState:
         loss = self._backward(loss_of, batch)
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         first = float(self.processes.first)
-        told = [loss, float(stopping), *(first * each for each in (self.elapsed, self.reserved, self.bit_price))]
-        loss, stops, self.agreed_elapsed, self.reserved, self.bit_price = self.processes.add_up(gradients, told)
-        self.agreed_stop, self.optimizers.bit_price = stops > 0, self.bit_price
+        told = [loss, float(stopping), first * self.elapsed, first * self.reserved]
+        loss, stops, self.agreed_elapsed, self.reserved = self.processes.add_up(gradients, told)
+        self.agreed_stop = stops > 0
         norm = torch.nn.utils.get_total_norm(gradients)
         if not np.isfinite(loss) or not bool(torch.isfinite(norm)):
             raise Diverged(self._blame(loss))
@@ -147,7 +145,7 @@ class TrainingState:
         slower = self._keep_matmul_dtype(state.matmul_dtype)
         self.optimizers.restore(_part(checkpoint.tensors, "optimizer."))
         self.step, self.elapsed, self.reserved = state.step, float(state.elapsed), float(state.reserved)
-        self.agreed_elapsed, self.bit_price = self.elapsed, float(state.bit_price)
+        self.agreed_elapsed = self.elapsed
         notes = [note, slower, self._other_arithmetic(state)]
         return "; ".join(each for each in notes if each) or None
 
@@ -180,7 +178,6 @@ class TrainingState:
             text=self.data.fingerprint,
             elapsed=self.elapsed,
             reserved=self.reserved,
-            bit_price=self.bit_price,
             tokenizer_kind=self.data.tokenizer.kind,
             vocab_size=self.data.tokenizer.vocab_size,
             threads=torch.get_num_threads(),

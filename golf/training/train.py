@@ -160,8 +160,6 @@ def _steps(state: TrainingState, stop: StopFlag, observer: Observer) -> SizeEsti
     while state.step < (steps := _last_step(state)):
         diagnosing = state.step + 1 == steps or (state.step + 1) % section.eval_every == 0
         before = matrices_of(state.model) if diagnosing and state.processes.first else {}
-        if state.processes.first and _prices_bits(state):
-            state.bit_price = predict_size(state).bit_price
         batch = batches.batch(state.step)
         figures = state.take_step(forward, batch, steps=steps, stopping=stop.stopped())
         state.step, state.elapsed = state.step + 1, clock.elapsed
@@ -185,12 +183,6 @@ def _steps(state: TrainingState, stop: StopFlag, observer: Observer) -> SizeEsti
         if state.agreed_stop and not done:
             _stop(state, stop)
     return prediction
-
-
-def _prices_bits(state: TrainingState) -> bool:
-    """Whether a rate penalty of automatic strength asks for the price of a bit before this step."""
-    section = state.recipe.optimizer.rate_penalty
-    return section.kind != "none" and section.strength == "auto" and state.step % section.every == 0
 
 
 def _last_step(state: TrainingState) -> int:

@@ -25,14 +25,11 @@ def tables(records: list[Record]) -> list[str]:
         kind = re.sub(r"-\d+$", "", row["checkpoint"])
         groups.setdefault((kind, row["tokens_a_parameter"], row["bits"]), []).append(row)
     lines = [
-        [*key, len({row["checkpoint"] for row in rows}), *_cells(rows), _chosen(rows)] for key, rows in groups.items()
+        [*key, len({row["checkpoint"] for row in rows}), *_cells(rows), _chosen(rows)]
+        for key, rows in sorted(groups.items())
     ]
     head = ("checkpoint", "tokens a parameter", "bits", "seeds", *METHODS, "a pack tries")
     return markdown(head, lines)
-
-
-def _seeds(rows: list[Record]) -> int:
-    return len({row["checkpoint"] for row in rows})
 
 
 def _cells(rows: list[Record]) -> list[str]:

@@ -36,14 +36,21 @@ def test_a_curve_and_a_cap_exclude_one_another(trained):
 
 @pytest.mark.parametrize(("quantizer", "caps"), [("uniform", 5), ("trellis", 2)])
 def test_random_caps_are_met_within_a_twentieth_of_a_percent(trained, curve, quantizer, caps):
-    """No cap needs a hand-set number; never over, and at most .05 % or what whole words leave under it."""
+    """No cap needs a hand-set number; never over, and at most .05 % or what whole words leave under it.
+
+    Sizes of small files jump, by up to 2 % (docs/log.md): there a step finer by a thousandth does not fit.
+    """
     rng = np.random.default_rng(0)
     low, high = curve["smallest"] + 64, curve["points"][-1]["size"]
     pack = opened(trained, "pack.tune_tokens=0", "pack.low_rank=off", f"pack.quantizer={quantizer}")
     encoder = encoder_of(pack)
     for byte_budget in np.exp(rng.uniform(np.log(low), np.log(high), caps)).astype(int).tolist():
-        left = byte_budget - pack.best(encoder, byte_budget).kept.solution.size
-        assert 0 <= left <= max(0.0005 * byte_budget, 40)
+        kept = pack.best(encoder, byte_budget).kept
+        left = byte_budget - kept.solution.size
+        assert left >= 0
+        if left > max(0.0005 * byte_budget, 40):
+            assert left < 0.025 * byte_budget
+            assert kept.encoder.build(0.999 * kept.solution.scale)[0] > byte_budget
 
 
 def test_every_candidate_fills_the_budget_and_the_lowest_loss_is_kept(trained):

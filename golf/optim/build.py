@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from golf.optim.numuon import NuMuon
-from golf.optim.rate_penalty import generalized_threshold_, soft_threshold_
+from golf.optim.rate_penalty import generalized_gaussian_threshold_, soft_threshold_
 from golf.optim.schedules import momentum, rank_fraction, rate_penalty, weight_decay
 from golf.optim.spectral import newton_schulz
 from golf.recipe import Optimizer as Section
@@ -71,8 +71,8 @@ class Optimizers:
         matrices = {name: named[name] for name in self._names["matrices"]}
         self._matrices = self._build_matrices(matrices) if matrices else None
         self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._all]
-        self._blocks = [p for name, p in named.items() if _is_block_matrix(name, tuple(p.shape))]
-        self._penalty = 0.0
+        self._block_matrices = [p for name, p in named.items() if _is_block_matrix(name, tuple(p.shape))]
+        self._penalty = 0.0  # the rate penalty of this step: the learning rate times its strength
 
     @property
     def matmul_dtype(self) -> str | None:
@@ -116,14 +116,14 @@ class Optimizers:
 
     def _penalize(self) -> None:
         """Apply the rate penalty to the matrices of the blocks, which share a learning rate."""
-        section, blocks = self.section.rate_penalty, self._blocks
+        section, blocks = self.section.rate_penalty, self._block_matrices
         if section.kind == "l1":
             soft_threshold_(blocks, self._penalty)
         elif section.codes == "one":
-            generalized_threshold_(blocks, self._penalty)
+            generalized_gaussian_threshold_(blocks, self._penalty)
         else:
             for block in blocks:
-                generalized_threshold_([block], self._penalty)
+                generalized_gaussian_threshold_([block], self._penalty)
 
     @torch.no_grad()
     def _decay_spectra(self, matrices: torch.optim.Optimizer) -> None:

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Shapes ν of generalized Gaussian densities from very peaked to flatter than a Gaussian (2), as BackSlash tabulates.
-_SHAPES = torch.linspace(0.1, 3.0, 291, dtype=torch.float64)
+# Shapes ν of generalized Gaussian densities, from flatter than a Gaussian (2) to very peaked, as BackSlash tabulates,
+# and log E w² / (E|w|)² = log Γ(1/ν) Γ(3/ν) / Γ(2/ν)² of each, which rises (Sharifi & Leon-Garcia 1995).
+_SHAPES = torch.linspace(3.0, 0.1, 291, dtype=torch.float64)
+_LOG_RATIOS = torch.lgamma(1 / _SHAPES) + torch.lgamma(3 / _SHAPES) - 2 * torch.lgamma(2 / _SHAPES)
 
 
 @torch.no_grad()
@@ -26,7 +28,7 @@ def soft_threshold_(weights: Sequence[Tensor], amount: float) -> None:
 
 
 @torch.no_grad()
-def generalized_threshold_(weights: Sequence[Tensor], amount: float) -> None:
+def generalized_gaussian_threshold_(weights: Sequence[Tensor], amount: float) -> None:
     """Move entries along the slope of the rate of one generalized Gaussian code for all `weights`, in place.
 
     W ← sign(W) · max(|W| - amount · s(|W|), 0) with s(w) = w^(ν-1) · mean |W| / mean |W|^ν: the slope of
@@ -51,11 +53,9 @@ def generalized_threshold_(weights: Sequence[Tensor], amount: float) -> None:
 def shape_by_moments(mean: Tensor, mean_square: Tensor) -> Tensor:
     """The shape ν of a generalized Gaussian density with E|w| and E w² (0-dimensional): 2 is Gaussian, 1 Laplace.
 
-    E w² / (E|w|)² = Γ(1/ν) Γ(3/ν) / Γ(2/ν)², which falls with ν (Sharifi & Leon-Garcia 1995); ν is in [.1, 3].
+    Interpolated in a table over ν in [.1, 3].
     """
-    one, two, three = (torch.lgamma(k / _SHAPES) for k in (1, 2, 3))
-    logs = (one + three - 2 * two).flip(0).to(mean.device, mean.dtype)
-    shapes = _SHAPES.flip(0).to(mean.device, mean.dtype)
+    logs, shapes = _LOG_RATIOS.to(mean), _SHAPES.to(mean)
     wanted = (mean_square / mean.square()).log().clamp(logs[0], logs[-1])
     above = torch.searchsorted(logs, wanted).clamp(1, len(logs) - 1)
     share = (wanted - logs[above - 1]) / (logs[above] - logs[above - 1])

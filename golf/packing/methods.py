@@ -36,8 +36,7 @@ _CLEAR = 1.5
 # From this many bits a weight on a trellis is never worse than uniform quantization beyond noise (docs/log.md).
 _TRELLIS_BITS = 2.0
 # Fine-tuning gains at any rate where it reads at least this share of the training's tokens: .04 to .09 nats per token
-# at shares of .2 and more (docs/log.md). Models too large for it to beat a trellis at any rate are left out, `most`
-# being below the trellis's first rate.
+# at shares of .2 and more (docs/log.md). Not on models so large that it gains only below _TRELLIS_BITS.
 _TEACHING_SHARE = 0.1
 # Up to four epochs of a text are worth nearly as much as fresh text (arXiv:2305.16264).
 _MOST_READINGS = 4

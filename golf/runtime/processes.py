@@ -49,7 +49,7 @@ class Processes:
             return list(figures)
         device = tensors[0].device
         flat = torch.cat([*(t.flatten() for t in tensors), torch.tensor(figures, dtype=torch.float32, device=device)])
-        with ended_processes_named(RuntimeError):
+        with explain_lost_process(RuntimeError):
             dist.all_reduce(flat, group=self.group)
         parts = flat.split([*(t.numel() for t in tensors), len(figures)])  # type: ignore[no-untyped-call]
         for tensor, part in zip(tensors, parts, strict=False):
@@ -60,7 +60,7 @@ class Processes:
     def wait(self) -> None:
         """Go on when all have come here."""
         if self.group is not None:
-            with ended_processes_named(RuntimeError):
+            with explain_lost_process(RuntimeError):
                 dist.barrier(group=self.group)
 
 
@@ -83,7 +83,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
 
 
 @contextmanager
-def ended_processes_named(kind: type[Exception] = ConnectionError) -> Iterator[None]:
+def explain_lost_process(kind: type[Exception] = ConnectionError) -> Iterator[None]:
     """Raise EnvironmentFailure in place of a `kind` of error that only a lost process causes within the block.
 
     Within torch's collectives alone that is any RuntimeError, torch's DistBackendError among them.

@@ -20,7 +20,7 @@ from golf.recipe import Recipe
 from golf.run.checkpoint import load_latest, save_checkpoint
 from golf.run.folder import Run
 from golf.run.state import RunState
-from golf.runtime.processes import ALONE, Processes, ended_processes_named
+from golf.runtime.processes import ALONE, Processes, explain_lost_process
 
 
 @dataclass
@@ -67,7 +67,7 @@ class TrainingState:
         if not np.isfinite(loss) or not bool(torch.isfinite(norm)):
             raise Diverged(self._blame(loss))
         torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), section.clip, norm)
-        with ended_processes_named():
+        with explain_lost_process():
             self.optimizers.step()
         self.optimizers.zero_grad()
         self._update_average()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from golf.model import Transformer, initialize
 from golf.optim import Optimizers
-from golf.optim.rate_penalty import generalized_threshold_, shape_by_moments, soft_threshold_
+from golf.optim.rate_penalty import generalized_gaussian_threshold_, shape_by_moments, soft_threshold_
 from golf.optim.schedules import rate_penalty
 from golf.recipe import Model, Optimizer, RatePenalty
 
@@ -53,30 +53,30 @@ def test_the_generalized_penalty_follows_the_slope_of_its_code(shape):
     power = found * (weight.abs() ** found).mean()  # α^ν of maximum likelihood
     (slope,) = torch.autograd.grad((sizes**found / power).sum() * weight.abs().mean(), sizes)
     expected = weight.sign() * (weight.abs() - 0.003 * slope).clamp(min=0)
-    generalized_threshold_([weight], 0.003)
+    generalized_gaussian_threshold_([weight], 0.003)
     assert torch.allclose(weight, expected, atol=1e-6)
 
 
 def test_of_a_laplace_density_both_penalties_are_the_same():
     plain, general = (generalized_gaussian(1.0) for _ in range(2))
     soft_threshold_([plain], 0.01)
-    generalized_threshold_([general], 0.01)
+    generalized_gaussian_threshold_([general], 0.01)
     assert torch.allclose(plain, general, atol=2e-4)
 
 
 def test_one_code_for_all_has_the_shape_of_them_together():
     weight = generalized_gaussian(0.8)
     parts = [part.clone() for part in weight.split(50_000)]
-    generalized_threshold_(parts, 0.01)
-    generalized_threshold_([weight], 0.01)
+    generalized_gaussian_threshold_(parts, 0.01)
+    generalized_gaussian_threshold_([weight], 0.01)
     assert torch.allclose(torch.cat(parts), weight, atol=1e-6)
 
 
 @pytest.mark.parametrize("amount", [0.0, 0.1])
 def test_zeros_stay_zeros(amount):
     empty, half = torch.zeros(9), torch.tensor([0.0, 0.5, 0.0, -2.0])
-    generalized_threshold_([empty], amount)
-    generalized_threshold_([half], amount)
+    generalized_gaussian_threshold_([empty], amount)
+    generalized_gaussian_threshold_([half], amount)
     assert not bool(empty.any())
     assert half[0] == half[2] == 0 and half[1] > 0 > half[3]
 
@@ -89,9 +89,13 @@ def test_every_optimizer_penalizes_its_matrices_and_nothing_else(name):
 
     def each(weights, amount):
         for weight in weights:
-            generalized_threshold_([weight], amount)
+            generalized_gaussian_threshold_([weight], amount)
 
-    penalties = {("l1", "each"): soft_threshold_, ("ggd", "each"): each, ("ggd", "one"): generalized_threshold_}
+    penalties = {
+        ("l1", "each"): soft_threshold_,
+        ("ggd", "each"): each,
+        ("ggd", "one"): generalized_gaussian_threshold_,
+    }
     for (kind, codes), penalize in penalties.items():
         section = RatePenalty(kind=kind, strength=2.0, codes=codes)
         penalized = _stepped(Optimizer(name=name, matmul_dtype="float32", rate_penalty=section))

@@ -16,7 +16,7 @@ from processes import run_in_processes
 from golf.errors import EnvironmentFailure, UsageError
 from golf.optim import NuMuon
 from golf.run.checkpoint import load_checkpoint
-from golf.runtime.processes import ALONE, Processes, ended_processes_named
+from golf.runtime.processes import ALONE, Processes, explain_lost_process
 
 STEPS = ("--set", "train.steps=8", "--set", "train.log_every=1")
 # Sums are added in another order, and the optimizer makes the differences larger; sixteen steps of lr .02 on losses
@@ -108,9 +108,9 @@ def test_rows_are_shared_out_without_loss():
 
 
 def test_a_process_that_is_lost_in_the_optimizers_step_is_named_too():
-    with pytest.raises(EnvironmentFailure, match="another process of this run ended"), ended_processes_named():
+    with pytest.raises(EnvironmentFailure, match="another process of this run ended"), explain_lost_process():
         raise ConnectionError("Connection closed by peer")
-    with pytest.raises(RuntimeError, match="shapes"), ended_processes_named():
+    with pytest.raises(RuntimeError, match="shapes"), explain_lost_process():
         raise RuntimeError("shapes do not match")
 
 

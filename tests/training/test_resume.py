@@ -32,12 +32,12 @@ EVERY_LAYER = {
     "parallel_from": 2,
     "recur_layers": [1, 1],
 }
-PENALTY = {"weight_decay_end": 0.3, "rate_penalty": {"kind": "l1", "strength": 0.05, "start": 0.2}}
-MATRICES = PENALTY | {"momentum_warmup": 0.5, "nesterov": True, "spectral_decay": 0.1}
+DECAY = {"weight_decay_end": 0.3, "rate_penalty": {"kind": "l1", "strength": 0.05, "start": 0.2}}
+MATRICES = DECAY | {"momentum_warmup": 0.5, "nesterov": True, "spectral_decay": 0.1}
 OPTIMIZERS = {
     "numuon": MATRICES | {"rank": {"start": 1.0, "end": 0.25, "down_end": 0.5, "hold": 0.0, "finish": 0.5}},
     "muon": MATRICES,
-    "adamw": {"weight_decay_end": 0.3, "rate_penalty": {"kind": "ggd", "strength": 0.05, "codes": "one"}},
+    "adamw": DECAY | {"rate_penalty": {"kind": "ggd", "strength": 0.05, "codes": "one"}},
 }
 
 

@@ -18,6 +18,7 @@ import zstandard
 
 from golf.artifact import (
     HEADER_SIZE,
+    VERSION,
     Artifact,
     BudgetEntry,
     Claim,
@@ -31,6 +32,7 @@ from golf.artifact import (
     decompress_zstd,
     parse_artifact,
 )
+from golf.artifact.dictionary import manifest_dictionary
 from golf.errors import DamagedFile
 
 HEADER = struct.Struct("<8sIIQQQ32s")
@@ -67,8 +69,8 @@ def sample_payloads() -> list[Payload]:
     ]
 
 
-def sample() -> bytes:
-    return assemble(sample_manifest(), sample_payloads())
+def sample(version: int = VERSION) -> bytes:
+    return assemble(sample_manifest(), sample_payloads(), version=version)
 
 
 # --- taking an artifact apart and signing it again, as a forger can
@@ -78,7 +80,20 @@ def split(content: bytes) -> tuple[bytes, bytes]:
     """Manifest text and payload of a sound artifact."""
     length = HEADER.unpack_from(content)[4]
     frame = content[HEADER_SIZE : HEADER_SIZE + length]
-    return zstandard.ZstdDecompressor().decompress(frame), content[HEADER_SIZE + length :]
+    text = zstandard.ZstdDecompressor(dict_data=dictionary_of(version_of(content))).decompress(frame)
+    return text, content[HEADER_SIZE + length :]
+
+
+def version_of(content: bytes) -> int:
+    version: int = HEADER.unpack_from(content)[1]
+    return version
+
+
+def dictionary_of(version: int) -> zstandard.ZstdCompressionDict | None:
+    """What the manifest's frame is compressed under."""
+    if version < 8:
+        return None
+    return zstandard.ZstdCompressionDict(manifest_dictionary(), dict_type=zstandard.DICT_TYPE_RAWCONTENT)
 
 
 def sign(frame: bytes, payload: bytes, *, manifest_size: int, **fields: int) -> bytes:
@@ -94,15 +109,16 @@ def sign(frame: bytes, payload: bytes, *, manifest_size: int, **fields: int) -> 
     return HEADER.pack(b"\x89GOLF\r\n\x1a", *header.values(), hashlib.sha256(body).digest()) + body
 
 
-def frame_of(text: bytes, **options: Any) -> bytes:
+def frame_of(text: bytes, version: int = 1, **options: Any) -> bytes:
     """A zstd frame, strict unless options say otherwise; level 1, since a forger does not care."""
     strict = {"level": 1, "write_checksum": True, "write_content_size": True, "write_dict_id": False}
-    return zstandard.ZstdCompressor(**strict | options).compress(text)
+    return zstandard.ZstdCompressor(dict_data=dictionary_of(version), **strict | options).compress(text)
 
 
-def forge_text(text: bytes, payload: bytes) -> bytes:
+def forge_text(text: bytes, payload: bytes, version: int = 1) -> bytes:
     """A signed file with this manifest text."""
-    return sign(frame_of(text) if text else b"(" * 14, payload, manifest_size=len(text))
+    frame = frame_of(text, version) if text else b"(" * 14
+    return sign(frame, payload, manifest_size=len(text), version=version)
 
 
 def spell(document: Any) -> bytes:
@@ -116,7 +132,7 @@ def forge(content: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
     text, payload = split(content)
     document = json.loads(text)
     change(document)
-    return forge_text(spell(document), payload)
+    return forge_text(spell(document), payload, version_of(content))
 
 
 # --- mutants: each returns altered bytes; the signed ones have a digest that fits
@@ -167,20 +183,24 @@ def signed_header(rng: random.Random, content: bytes) -> bytes:
     name = rng.choice(("version", "manifest_crc32", "file_size", "manifest_length", "manifest_size"))
     bits = 32 if name in ("version", "manifest_crc32") else 64
     value = rng.choice((*SIZES, len(content) - 1, len(content) + 1, len(text) + 1, rng.getrandbits(bits)))
-    return sign(frame_of(text), payload, **({"manifest_size": len(text)} | {name: value % 2**bits}))
+    fields = {"manifest_size": len(text), "version": version_of(content)} | {name: value % 2**bits}
+    return sign(frame_of(text, version_of(content)), payload, **fields)
 
 
 def signed_frame(rng: random.Random, content: bytes) -> bytes:
     """The manifest's frame is altered, or of another kind than the one allowed."""
     text, payload = split(content)
-    good = frame_of(text)
+    version = version_of(content)
+    good = frame_of(text, version)
     skippable = b"\x50\x2a\x4d\x18" + struct.pack("<I", len(text)) + text
     frame = rng.choice((
-        noise(rng, good), noise(rng, good), noise(rng, good[:18]) + good[18:], frame_of(text, write_checksum=False),
-        frame_of(text, write_content_size=False), good + good, good + b"\0", skippable, good + skippable,
+        noise(rng, good), noise(rng, good), noise(rng, good[:18]) + good[18:],
+        frame_of(text, version, write_checksum=False), frame_of(text, version, write_content_size=False),
+        good + good, good + b"\0", skippable, good + skippable,
         b"\x27" + good[1:], frame_of(bytes(rng.choice((1, 2**16, 2**22)))), frame_of(b""),
     ))  # fmt: skip
-    return sign(frame, payload, manifest_size=rng.choice((len(text), len(text), 2**16, 2**22, 2**23)))
+    size = rng.choice((len(text), len(text), 2**16, 2**22, 2**23))
+    return sign(frame, payload, manifest_size=size, version=version)
 
 
 def signed_text(rng: random.Random, content: bytes) -> bytes:
@@ -189,7 +209,7 @@ def signed_text(rng: random.Random, content: bytes) -> bytes:
     altered = noise(rng, text)
     at = rng.randrange(len(text))
     inserted = rng.choice((b" ", b"[" * 40, b'{"a":' * 40, b"NaN", b"-", b"0", b"\\u0041", b'"', b"\xff", b"1e999"))
-    return forge_text(rng.choice((altered, text[:at] + inserted + text[at:])), payload)
+    return forge_text(rng.choice((altered, text[:at] + inserted + text[at:])), payload, version_of(content))
 
 
 def signed_tree(rng: random.Random, content: bytes) -> bytes:
@@ -198,7 +218,7 @@ def signed_tree(rng: random.Random, content: bytes) -> bytes:
     document = json.loads(text)
     for _ in range(rng.choice((1, 1, 2))):
         _alter_node(rng, document)
-    return forge_text(spell(document), payload)
+    return forge_text(spell(document), payload, version_of(content))
 
 
 def _alter_node(rng: random.Random, document: Any) -> None:
@@ -231,11 +251,11 @@ def _alter_node(rng: random.Random, document: Any) -> None:
 def signed_payload(rng: random.Random, content: bytes) -> bytes:
     """Stored bytes are altered and every CRC repaired: another sound file, where no codec's own rule is broken."""
     text, payload = split(content)
-    document = json.loads(text)
+    document, version = json.loads(text), version_of(content)
     altered = noise(rng, payload)
-    for row in document["sections"]:
+    for row in document["sections"] if version < 8 else ():
         row[5] = f"{zlib.crc32(altered[row[2] : row[2] + row[3]]):08x}"
-    return forge_text(spell(document), altered)
+    return forge_text(spell(document), altered, version)
 
 
 MUTATIONS = (unsigned_noise, signed_header, signed_frame, signed_text, signed_tree, signed_payload)

@@ -16,8 +16,10 @@ from golf.errors import DamagedFile
 MAGIC = b"\x89GOLF\r\n\x1a"
 # The version that is written, and all that are read. Any two differ in at least two bits, so that a flipped bit never
 # makes one of them another: there are no versions 3, 5 and 6.
-VERSION = 7
-VERSIONS = (1, 2, 4, VERSION)
+VERSION = 8
+VERSIONS = (1, 2, 4, 7, VERSION)
+# The first version whose manifest is stored by columns, under a dictionary.
+COLUMNS_FROM = 8
 # A manifest of 256 layers (the most a recipe allows) with five sections a matrix takes about 1.3 MB.
 MAX_MANIFEST = 8 << 20
 # magic, version, manifest_crc32, file_size, manifest_length, manifest_size, sha256; little endian, no padding

@@ -11,7 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 from golf.artifact.canonical import decode_canonical
-from golf.artifact.layout import HEADER_SIZE, Header, Limits, parse_header
+from golf.artifact.columns import unfold
+from golf.artifact.dictionary import manifest_dictionary
+from golf.artifact.layout import COLUMNS_FROM, HEADER_SIZE, Header, Limits, parse_header
 from golf.artifact.manifest import Manifest, manifest_from_json
 from golf.artifact.schema import PART, as_object
 from golf.artifact.sections import Payload, Section, check_stored, check_tiling, crc32, sections_from_json
@@ -100,14 +102,24 @@ def parse_artifact(content: bytes, limits: Limits | None = None, *, path: Path |
 def _parse_body(content: bytes, header: Header, limits: Limits, path: Path | None) -> Artifact:
     """Hold the manifest and its table against the file's size and the limits; sections are not looked into."""
     end = HEADER_SIZE + header.manifest_length
-    text = decompress_zstd(content[HEADER_SIZE:end], expected_size=header.manifest_size, part=PART)
+    by_columns = header.version >= COLUMNS_FROM
+    text = decompress_zstd(
+        content[HEADER_SIZE:end],
+        expected_size=header.manifest_size,
+        part=PART,
+        dictionary=manifest_dictionary() if by_columns else b"",
+    )
     document = dict(as_object(decode_canonical(text, part=PART), "the manifest"))
+    document = unfold(document) if by_columns else document
     if "sections" not in document:
         raise DamagedFile(PART, "the manifest lacks the key 'sections'")
     rows = document.pop("sections")
     manifest = manifest_from_json(document)
     sections = sections_from_json(
-        rows, tensors=frozenset(tensor.name for tensor in manifest.tensors), version=header.version
+        rows,
+        content[end:],
+        tensors=frozenset(tensor.name for tensor in manifest.tensors),
+        version=header.version,
     )
     check_tiling(sections, size=len(content) - end)
     decoded = 4 * manifest.weights + sum(section.decoded_size for section in sections)
@@ -127,6 +139,8 @@ def _altered(content: bytes, header: Header, limits: Limits) -> DamagedFile:
     except DamagedFile as refusal:
         return refusal
     altered = [section for section in artifact.sections if crc32(artifact.read(section.name)) != section.crc32]
+    if not altered and header.version >= COLUMNS_FROM:
+        return DamagedFile("file", "altered: its SHA-256 is another, though its manifest is intact; copy it again")
     if not altered:
         return DamagedFile(
             "header", "altered: its SHA-256 is not the file's, though every part is intact; copy the file again"

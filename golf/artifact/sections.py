@@ -9,13 +9,14 @@ from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
 from golf.artifact.canonical import MAX_INTEGER, Json
+from golf.artifact.layout import COLUMNS_FROM
 from golf.artifact.schema import PART, TENSOR_NAME, as_choice, as_integer, as_list, as_text
 from golf.artifact.zstd import check_frame
 from golf.errors import DamagedFile
 
-# "conditional" came with version 2.
-_CODECS = ("raw", "zstd", "ans", "conditional")
-CODECS = {1: _CODECS[:3], 2: _CODECS, 4: _CODECS, 7: _CODECS}
+# "conditional" came with version 2, "bpe" with version 8.
+_CODECS = ("raw", "zstd", "ans", "conditional", "bpe")
+CODECS = {1: _CODECS[:3], 2: _CODECS[:4], 4: _CODECS[:4], 7: _CODECS[:4], 8: _CODECS}
 # A section of its own ("tokenizer", "small"), or a tensor's name, a slash and one of its parts ("a.b/left").
 _NAME = re.compile(rf"[a-z][a-z0-9_]*|{TENSOR_NAME.pattern}/[a-z][a-z0-9_]*")
 _CRC32 = re.compile(r"[0-9a-f]{8}")
@@ -69,11 +70,16 @@ def tile(payloads: Sequence[Payload]) -> list[Section]:
     return sections
 
 
-def sections_from_json(value: Json, *, tensors: frozenset[str], version: int) -> tuple[Section, ...]:
-    """Table of a manifest; raises DamagedFile for a malformed row, a name twice, or a part of an unknown tensor."""
-    sections = tuple(
-        _section(row, f"sections[{index}]", CODECS[version]) for index, row in enumerate(as_list(value, "sections"))
-    )
+def sections_from_json(value: Json, body: bytes, *, tensors: frozenset[str], version: int) -> tuple[Section, ...]:
+    """Table of a manifest; raises DamagedFile for a malformed row, a name twice, or a part of an unknown tensor.
+
+    `body` is what lies behind the manifest; the rows of a version whose manifest is stored by columns have neither
+    offsets nor checksums, and are given those that are the file's.
+    """
+    rows = [as_list(row, f"sections[{index}]") for index, row in enumerate(as_list(value, "sections"))]
+    if version >= COLUMNS_FROM:
+        rows = _completed(rows, body)
+    sections = tuple(_section(row, f"sections[{index}]", CODECS[version]) for index, row in enumerate(rows))
     seen: set[str] = set()
     for section in sections:
         if section.name in seen:
@@ -85,8 +91,18 @@ def sections_from_json(value: Json, *, tensors: frozenset[str], version: int) ->
     return sections
 
 
-def _section(value: Json, where: str, codecs: tuple[str, ...]) -> Section:
-    row = as_list(value, where)
+def _completed(rows: list[list[Json]], body: bytes) -> list[list[Json]]:
+    """Rows of name, codec, length and decoded size, with the offset and the CRC-32 of the bytes there."""
+    view, complete, offset = memoryview(body), [], 0
+    for index, (name, codec, length, decoded_size) in enumerate(rows):
+        size = as_integer(length, f"sections.length[{index}]", 0, len(body))
+        stored = view[offset : offset + size]
+        complete.append([name, codec, offset, size, decoded_size, crc32(stored)])
+        offset += size
+    return complete
+
+
+def _section(row: list[Json], where: str, codecs: tuple[str, ...]) -> Section:
     if len(row) != len(_COLUMNS):
         raise DamagedFile(PART, f"{where} has {len(row)} columns instead of {len(_COLUMNS)} ({', '.join(_COLUMNS)})")
     name = as_text(row[0], f"{where}.name", _NAME)

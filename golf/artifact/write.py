@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from golf.artifact.canonical import encode_canonical
-from golf.artifact.layout import VERSION, Header, Limits
+from golf.artifact.columns import fold
+from golf.artifact.dictionary import manifest_dictionary
+from golf.artifact.layout import COLUMNS_FROM, VERSION, Header, Limits
 from golf.artifact.manifest import Manifest
 from golf.artifact.read import parse_artifact
 from golf.artifact.sections import Payload, tile
@@ -23,9 +25,14 @@ def assemble(
     The same arguments and zstd version give the same bytes in every process. Raises UsageError when `parse_artifact`
     would refuse the result, so no file is written that cannot be read; ValueError for a manifest that is no JSON.
     """
-    sections = [section.to_json() for section in tile(payloads)]
-    text = encode_canonical(manifest.to_json() | {"sections": sections})
-    frame = compress_zstd(text)
+    sections = tile(payloads)
+    if version < COLUMNS_FROM:
+        text = encode_canonical(manifest.to_json() | {"sections": [section.to_json() for section in sections]})
+        frame = compress_zstd(text)
+    else:
+        rows = [(each.name, each.codec, each.length, each.decoded_size) for each in sections]
+        text = encode_canonical(fold(manifest.to_json() | {"sections": rows}))
+        frame = compress_zstd(text, dictionary=manifest_dictionary())
     body = b"".join([frame, *(payload.content for payload in payloads)])
     header = Header.of(body, manifest_length=len(frame), manifest_size=len(text), version=version)
     content = header.to_bytes() + body

@@ -21,8 +21,8 @@ _MAGIC = b"\x28\xb5\x2f\xfd"
 _UNUSED_AND_RESERVED, _CHECKSUM, _DICTIONARY = 0b0001_1000, 0b0000_0100, 0b0000_0011
 
 
-def compress_zstd(content: bytes, level: int = LEVEL) -> bytes:
-    """One frame with content size and checksum, without a dictionary: what `decompress_zstd` accepts.
+def compress_zstd(content: bytes, level: int = LEVEL, *, dictionary: bytes = b"") -> bytes:
+    """One frame with content size and checksum, without a dictionary's identifier: what `decompress_zstd` accepts.
 
     The same content, level and library version give the same bytes. Raises ValueError for empty content, which no
     frame may hold: a decoder returns nothing for it without reading on.
@@ -30,20 +30,24 @@ def compress_zstd(content: bytes, level: int = LEVEL) -> bytes:
     if not content:
         raise ValueError("a zstd frame of the artifact holds at least one byte")
     compressor = zstandard.ZstdCompressor(
-        level=level, write_checksum=True, write_content_size=True, write_dict_id=False
+        level=level,
+        dict_data=_raw(dictionary),
+        write_checksum=True,
+        write_content_size=True,
+        write_dict_id=False,
     )
     return compressor.compress(content)
 
 
-def decompress_zstd(frame: bytes, *, expected_size: int, part: str) -> bytes:
-    """Content of one frame, exactly `expected_size` bytes; the inverse of `compress_zstd`.
+def decompress_zstd(frame: bytes, *, expected_size: int, part: str, dictionary: bytes = b"") -> bytes:
+    """Content of one frame, exactly `expected_size` bytes; the inverse of `compress_zstd` with the same dictionary.
 
     Nothing is allocated before the frame's header agrees with `expected_size`. Raises DamagedFile naming `part`, and
     EnvironmentFailure when that many bytes are not to be had.
     """
     check_frame(frame, expected_size=expected_size, part=part)
     try:
-        content = zstandard.ZstdDecompressor().decompress(
+        content = zstandard.ZstdDecompressor(dict_data=_raw(dictionary)).decompress(
             frame, max_output_size=expected_size, read_across_frames=False, allow_extra_data=False
         )
     except zstandard.ZstdError as error:
@@ -53,6 +57,12 @@ def decompress_zstd(frame: bytes, *, expected_size: int, part: str) -> bytes:
     if len(content) != expected_size:
         raise DamagedFile(part, f"the zstd frame holds {len(content):,} bytes, {expected_size:,} are declared")
     return content
+
+
+def _raw(dictionary: bytes) -> zstandard.ZstdCompressionDict | None:
+    """A dictionary of raw content, which has no identifier."""
+    raw = zstandard.DICT_TYPE_RAWCONTENT
+    return zstandard.ZstdCompressionDict(dictionary, dict_type=raw) if dictionary else None
 
 
 def check_frame(frame: bytes, *, expected_size: int, part: str) -> None:

@@ -56,6 +56,11 @@ def shrinkage(variances: Array, ratio: float) -> Array:
     return variances / (variances + ROUNDING * (squared - 1))
 
 
+# Significant digits of a step, which a file spells: twelve more take five bytes a matrix, and the last of
+# these changes at most .00014 bits a weight.
+_DIGITS = 5
+
+
 @dataclass(frozen=True)
 class FineTunedTargets:
     """Result of fine-tuning: the residual's targets (M, N) in scaled coordinates, and factors, for one step `scale`.
@@ -115,16 +120,22 @@ class CalibratedMatrix:
     """Number of states of the trellis that residuals are quantized with; 0: uniform quantization."""
 
     def unit(self, scale: float) -> float:
-        """The step of residual symbols at the global step `scale`.
+        """The step of residual symbols in scaled coordinates at the global step `scale`."""
+        return self.step(scale) / self.base
+
+    def step(self, scale: float) -> float:
+        """The step of the matrix's weights at the global step `scale`, a number of `_DIGITS` digits.
 
         With a trellis it is finer by the factor `trellis.GRAIN`, for the error of uniform rounding at `scale`. A
         fine-tuned matrix keeps the step that it was fine-tuned at.
         """
-        return self.tuned.scale if self.tuned else scale * self._grain
+        unit = self.tuned.scale if self.tuned else scale * self._grain
+        return float(f"{self.base * unit:.{_DIGITS - 1}e}")
 
     def least_scale(self) -> float:
         """The global step below which symbols could overflow, factors included."""
-        return least_scale(float(np.sqrt(np.square(self.scaled, dtype=np.float64).sum()))) / self._grain
+        least = least_scale(float(np.sqrt(np.square(self.scaled, dtype=np.float64).sum()))) / self._grain
+        return least * (1 + 10.0 ** (1 - _DIGITS))  # a step may be rounded down
 
     @property
     def _grain(self) -> float:
@@ -195,7 +206,7 @@ def distortion(given: CalibratedMatrix, quantized: QuantizedMatrix, scale: float
 
 def _coded(given: CalibratedMatrix, scale: float, rounding: Rounding) -> QuantizedMatrix:
     """Integers of one matrix, given its rounding."""
-    shape, step = _shape(given.scaled), given.base * given.unit(scale)
+    shape, step = _shape(given.scaled), given.step(scale)
     residual = None if rounding.values is None else symbols_of(rounding.values, given.states)
     if residual is None or not residual.any():
         even = ContextScales.even(0, shape)

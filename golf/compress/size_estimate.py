@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +23,9 @@ _SAMPLE = 1 << 15
 # The same for `sampled_bytes`, where only the shape of the curve matters and a search asks dozens of times.
 _ROUGH_SAMPLE = 1 << 12
 # Bytes of one matrix besides its symbols, from artifacts of 1-3M parameters: two manifest entries and a histogram.
-_MATRIX_OVERHEAD = 75
+_MATRIX_OVERHEAD = 40
 # Bytes of one file besides its matrices: header, recipe, claim, versions.
-_FILE_OVERHEAD = 1400
+_FILE_OVERHEAD = 400
 # A trellis takes as many bits as rounding to a grid this much coarser; measured on Gaussian weights at 2 to 4 bits.
 _TRELLIS_GRID = 1.1
 
@@ -80,6 +80,13 @@ def estimate_size(
         solution = solve(size_at, byte_budget=byte_budget, finest=finest, weights=weights)
         size, gap = (solution, math.inf) if isinstance(solution, int) else (solution.size, solution.built)
     return SizeEstimate(size, wanted, max(0, size - overhead) * 8 / weights, gap)
+
+
+def affordable_bits(sizes: Iterable[int], *, other_bytes: int, byte_budget: int) -> float:
+    """Bits a weight that `byte_budget` bytes leave to matrices of `sizes` weights, and `other_bytes` to all else."""
+    weights = list(sizes)
+    left = byte_budget - _FILE_OVERHEAD - other_bytes - _MATRIX_OVERHEAD * len(weights)
+    return max(0, left) * 8 / sum(weights)
 
 
 def sampled_bytes(matrices: Sequence[CalibratedMatrix], scale: float) -> float:

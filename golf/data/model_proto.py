@@ -17,7 +17,7 @@ from enum import IntEnum
 VOCAB_LIMIT = 1 << 16
 SIZE_LIMIT = 16 << 20
 # Bytes of a piece. SentencePiece's own trainer allows 16 characters by default; a kilobyte is far above any in use.
-_PIECE_LIMIT = 1024
+PIECE_LIMIT = 1024
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -130,7 +130,7 @@ def _parse_piece(body: bytes) -> Piece:
             if not isinstance(value, int):
                 raise ValueError("the type of a piece is no number")
             kind = value
-    if not 0 < len(text) <= _PIECE_LIMIT:
+    if not 0 < len(text) <= PIECE_LIMIT:
         raise ValueError(f"a piece has {len(text)} bytes")
     if not math.isfinite(score):
         raise ValueError("a score is not finite")

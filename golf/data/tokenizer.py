@@ -15,6 +15,7 @@ import sentencepiece
 import zstandard
 from numpy.typing import NDArray
 
+from golf.data.bpe_merges import pack_merges
 from golf.data.model_proto import PieceModel, PieceType, parse_model
 from golf.data.textfiles import Document
 from golf.errors import DamagedFile
@@ -53,8 +54,15 @@ class Tokenizer(ABC):
         return hashlib.sha256(self.kind.encode() + b"\0" + self.serialized).hexdigest()
 
     @cached_property
+    def merges(self) -> bytes | None:
+        """The serialized form as `pack_merges` writes it; None where it says more than merges."""
+        return pack_merges(self.serialized)
+
+    @cached_property
     def packed_size(self) -> int:
-        """Bytes of the serialized form under zstd 19; 0 where there is none."""
+        """Bytes of the serialized form as its merges, or under zstd 19; 0 where there is none."""
+        if self.merges is not None:
+            return len(self.merges)
         return len(zstandard.ZstdCompressor(level=19).compress(self.serialized)) if self.serialized else 0
 
     @abstractmethod

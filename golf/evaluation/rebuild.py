@@ -17,6 +17,7 @@ from golf.artifact.ledger import TENSOR_PARTS
 from golf.compress.context_coder import KNOWN, Tables
 from golf.compress.decode_matrix import QuantizedMatrix, Weights, decode_matrix, update_digest
 from golf.compress.matrix_sections import CONDITIONAL, TABLES, Payload, unpack_matrix
+from golf.data.bpe_merges import unpack_merges
 from golf.data.tokenizer import Tokenizer, load_tokenizer
 from golf.errors import DamagedFile, RecipeError, naming
 from golf.model import Transformer, parameter_shapes
@@ -142,13 +143,28 @@ def _check_sections(artifact: Artifact) -> None:
 
 def _tokenizer(artifact: Artifact) -> Tokenizer:
     declared = artifact.manifest.tokenizer
-    serialized = _plain(artifact, "tokenizer") if declared.kind != "bytes" else b""
+    serialized = _serialized_tokenizer(artifact) if declared.kind != "bytes" else b""
     if hashlib.sha256(serialized).hexdigest() != declared.sha256:
         raise DamagedFile("section tokenizer", "is not the tokenizer that the manifest declares")
     tokenizer = load_tokenizer(declared.kind, serialized)
     if tokenizer.vocab_size != declared.vocab_size:
         raise DamagedFile("section tokenizer", f"has {tokenizer.vocab_size} pieces; {declared.vocab_size} are declared")
     return tokenizer
+
+
+def _serialized_tokenizer(artifact: Artifact) -> bytes:
+    """The tokenizer's file, spelled out or from its merges."""
+    section = artifact.section("tokenizer")
+    if section.codec != "bpe":
+        return _plain(artifact, "tokenizer")
+    try:
+        return unpack_merges(
+            artifact.read("tokenizer"),
+            vocab_size=artifact.manifest.tokenizer.vocab_size,
+            limit=section.decoded_size,
+        )
+    except ValueError as error:
+        raise DamagedFile(section.part, f"holds no merges of a tokenizer: {error}") from None
 
 
 def _plain(artifact: Artifact, name: str) -> bytes:

@@ -153,7 +153,7 @@ class ModelEncoder:
     def _fixed_payloads(self) -> Iterator[Payload]:
         """Sections that do not depend on the global step: the tokenizer and the small tensors."""
         if self.tokenizer.serialized:
-            yield plain_payload("tokenizer", self.tokenizer.serialized)
+            yield _tokenizer_payload(self.tokenizer)
         small = [as_bytes(self._small(n, p)) for n, p in self.model.named_parameters() if p.ndim != 2]
         yield plain_payload("small", b"".join(small))
 
@@ -190,6 +190,13 @@ def _matrix_payloads(quantized: list[QuantizedMatrix], coder: Coder) -> Iterator
         yield Payload(TABLES, *tables)
     for matrix, parts in zip(quantized, sections, strict=True):
         yield from (Payload(f"{matrix.name}/{part}", *payload) for part, payload in parts.items())
+
+
+def _tokenizer_payload(tokenizer: Tokenizer) -> Payload:
+    """A SentencePiece model: its merges, where they say everything, or the file."""
+    if tokenizer.merges is None:
+        return plain_payload("tokenizer", tokenizer.serialized)
+    return Payload("tokenizer", "bpe", len(tokenizer.serialized), tokenizer.merges)
 
 
 def plain_payload(name: str, content: bytes) -> Payload:

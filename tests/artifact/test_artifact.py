@@ -38,6 +38,8 @@ from golf.artifact import (
     write_artifact,
 )
 from golf.artifact.canonical import MAX_INTEGER, MAX_QUOTES, MAX_VALUES, decode_canonical, encode_canonical
+from golf.artifact.columns import fold, unfold
+from golf.artifact.dictionary import manifest_dictionary
 from golf.artifact.layout import MAX_MANIFEST, Header, parse_header
 from golf.artifact.zstd import MAX_WINDOW
 from golf.errors import DamagedFile, EnvironmentFailure, UsageError
@@ -152,7 +154,7 @@ def test_the_first_version_is_read_for_ever():
 
 
 def test_a_reader_written_from_the_specification_alone_agrees():
-    content = sample()
+    content = sample(7)
     magic, version, manifest_crc, size, length, decoded, digest = struct.unpack_from("<8sIIQQQ32s", content)
     assert (magic, version, size) == (b"\x89GOLF\r\n\x1a", 7, len(content))
     assert manifest_crc == zlib.crc32(content[72 : 72 + length])
@@ -182,6 +184,46 @@ def test_the_specification_names_every_key_and_every_bound():
         assert f"{bound:,}" in text
     for codec in CODECS[2]:
         assert f'`"{codec}"`' in text
+
+
+def test_a_reader_of_columns_written_from_the_specification_alone_agrees():
+    content = sample()
+    version, length = (struct.unpack_from("<8sIIQQQ32s", content)[place] for place in (1, 4))
+    assert version == 8
+    dictionary = zstandard.ZstdCompressionDict(manifest_dictionary(), dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    frame, payload = content[72 : 72 + length], content[72 + length :]
+    manifest = json.loads(zstandard.ZstdDecompressor(dict_data=dictionary).decompress(frame))
+    tensors, sections = manifest["tensors"], manifest["sections"]
+    assert {key: column[0] for key, column in tensors.items() if key != "parameters"} == {
+        "name": "blocks.0.mlp.up.weight", "shape": [64, 32], "kind": "matrix", "rank": 4
+    }  # fmt: skip
+    assert tensors["parameters"] == {"step": [0.01, None]}
+    rows = zip(*(sections[key] for key in ("name", "codec", "decoded_size", "length")), strict=True)
+    for (name, codec, size, stored), given_one in zip(rows, sample_payloads(), strict=True):
+        assert (name, codec, size, payload[:stored]) == given_one
+        payload = payload[stored:]
+    assert payload == b""
+
+
+def test_columns_are_folded_and_unfolded():
+    rows = [list(section.to_json()) for section in parse_artifact(sample()).sections]
+    document = sample_manifest().to_json() | {"sections": [[row[0], row[1], row[3], row[4]] for row in rows]}
+    read = json.loads(json.dumps(document))
+    assert unfold(json.loads(json.dumps(fold(document)))) == read
+    empty = read | {"tensors": [], "sections": []}
+    assert unfold(fold(empty)) == empty
+
+
+def test_the_dictionary_is_frozen():
+    # another byte, and no artifact of this version can be read
+    found = hashlib.sha256(manifest_dictionary()).hexdigest()
+    assert found == "c5a5468c1ef2316c8cb6ab3d22da43439642b342389742d28628417b41fa2a42"
+    assert found in (Path(__file__).parents[2] / "docs" / "format.md").read_text(encoding="utf-8")
+
+
+def test_what_every_manifest_says_costs_next_to_nothing():
+    by_columns, by_rows = (parse_artifact(sample(version)).header.manifest_length for version in (8, 7))
+    assert by_columns < by_rows / 2
 
 
 # --- files

@@ -72,7 +72,9 @@ class Optimizers:
         self._matrices = self._build_matrices(matrices) if matrices else None
         self._peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in self._all]
         self._block_matrices = [p for name, p in named.items() if _is_block_matrix(name, tuple(p.shape))]
-        self._penalty = 0.0  # the rate penalty of this step: the learning rate times its strength
+        self.penalty_strength = 0.0
+        """The rate penalty's strength at the scheduled step."""
+        self._penalty = 0.0  # what the rate penalty subtracts: the learning rate times the strength
 
     @property
     def matmul_dtype(self) -> str | None:
@@ -85,7 +87,8 @@ class Optimizers:
         Returns the rank fraction (1 without NuMuon).
         """
         section = self.section
-        self._penalty = section.lr * lr_multiplier * rate_penalty(step, steps=steps, section=section.rate_penalty)
+        self.penalty_strength = rate_penalty(step, steps=steps, section=section.rate_penalty)
+        self._penalty = section.lr * lr_multiplier * self.penalty_strength
         decay = weight_decay(step, steps=steps, start=section.weight_decay, end=section.weight_decay_end)
         for optimizer, peaks in zip(self._all, self._peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):

@@ -44,6 +44,8 @@ def rate_penalty(step: int, *, steps: int, section: RatePenalty) -> float:
     """The rate penalty's strength at `step` of `steps`: the section's from `start` to `finish`, else 0."""
     if section.kind == "none" or not section.start <= step / steps < section.finish:
         return 0.0
+    if section.strength == "auto":
+        raise ValueError("an automatic strength is set from the cap before the first step")
     return section.strength
 
 

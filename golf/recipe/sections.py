@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from golf.recipe.section import Beta, Fraction, PathText, Section, Size, refuse
+from golf.recipe.section import Beta, Fraction, PathText, Section, Size, Strength, refuse
 from golf.recipe.shape import Model
 
 
@@ -102,7 +102,10 @@ class RatePenalty(Section):
         description="l1: W <- sign(W) max(abs(W) - lr * strength, 0) after each step; ggd: the same along the slope of "
         "a generalized Gaussian code, whose shape is estimated (BackSlash)",
     )
-    strength: float = Field(0.005, ge=0, le=1e3, description="entries move by lr * strength; at 0 they stop")
+    strength: Strength = Field(
+        "auto",
+        description="entries move by lr * strength, at 0 they stop; auto: from the bits a weight that the cap affords",
+    )
     codes: Literal["each", "one"] = Field("each", description="ggd: a code for each matrix, or one for all")
     start: Fraction = Field(0.0, description="share of the steps after which it begins")
     finish: Fraction = Field(1.0, description="share of the steps after which it ends")

@@ -32,6 +32,8 @@ def step_line(record: dict[str, Any], total_steps: int | None) -> str:
     if "predicted_bytes" in record and "cap" in record:
         line += f" packs_to:{record['predicted_bytes']:,}/{record['cap']:,}B"
         line += f" at {record['predicted_bits_per_weight']:.2f} bits (+{record['predicted_gap']:.4f})"
+    if "rate_penalty" in record:
+        line += f" rate_penalty:{record['rate_penalty']:.4f}"
     line += f" train_time:{milliseconds:.0f}ms step_avg:{milliseconds / record['step']:.1f}ms"
     return line + f" tok/s:{record['tokens_per_s']:,}"
 

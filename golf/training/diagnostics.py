@@ -18,6 +18,7 @@ from golf.evaluation.loss import Score, measure_loss
 from golf.model import Transformer, role
 from golf.optim.schedules import rank_of
 from golf.optim.spectral import effective_rank, energy_share, singular_values, stable_rank
+from golf.training.rate_pressure import bytes_besides_matrices
 from golf.training.state import TrainingState
 
 # Sequences of each predicted size during training: the error from so few is below that of the entropy estimate. Batches
@@ -69,11 +70,10 @@ def predict_size(state: TrainingState) -> SizeEstimate:
         row_smoothing=recipe.pack.row_smoothing,
         damping=recipe.pack.damping,
     )
-    small = sum(p.numel() * 2 for p in state.model.parameters() if p.ndim != 2)
     return estimate_size(
         {n: p.detach().float().cpu().numpy() for n, p in state.model.named_parameters() if p.ndim == 2},
         fishers,
-        other_bytes=small + state.data.tokenizer.packed_size,
+        other_bytes=bytes_besides_matrices(state.model, state.data.tokenizer),
         byte_budget=recipe.budget.cap - recipe.budget.code_bytes,
         target_gap=recipe.pack.target_gap,
         trellis=recipe.pack.quantizer != "uniform",

@@ -48,7 +48,9 @@ class TrainingState:
     def take_step(
         self, loss_of: Callable[[Tensor], Tensor], batch: NDArray[np.int64], *, steps: int, stopping: bool
     ) -> dict[str, float]:
-        """Take one optimizer step of `steps` on `batch` (B, T+1) int64; return loss, learning rate and rank fraction.
+        """Take one optimizer step of `steps` on `batch` (B, T+1) int64.
+
+        Return loss, learning rate, rank fraction, and where there is a rate penalty its strength.
 
         Raises Diverged where the loss or a gradient is not finite, EnvironmentFailure where another process has ended.
         """
@@ -71,7 +73,9 @@ class TrainingState:
             self.optimizers.step()
         self.optimizers.zero_grad()
         self._update_average()
-        return {"train_loss": loss, "lr": self.recipe.optimizer.lr * multiplier, "rank_fraction": rank}
+        figures = {"train_loss": loss, "lr": self.recipe.optimizer.lr * multiplier, "rank_fraction": rank}
+        strength = self.optimizers.penalty_strength
+        return figures | ({"rate_penalty": strength} if strength else {})
 
     def _backward(self, loss_of: Callable[[Tensor], Tensor], batch: NDArray[np.int64]) -> float:
         """Accumulate the gradient of this process's rows; return their part of the loss.
@@ -154,7 +158,7 @@ class TrainingState:
 
         A recipe that names a dtype needs no record; older checkpoints have none.
         """
-        section, here = self.recipe.optimizer, self.optimizers.matmul_dtype
+        section, here = self.optimizers.section, self.optimizers.matmul_dtype
         if section.matmul_dtype != "auto" or recorded in (None, here):
             return None
         kept = section.model_copy(update={"matmul_dtype": recorded})

@@ -23,6 +23,7 @@ from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
 from golf.runtime.processes import ALONE, Processes
 from golf.training.diagnostics import diagnose, matrices_of, predict_size, score_model
+from golf.training.rate_pressure import with_strength
 from golf.training.results import TrainResult
 from golf.training.state import TrainingState
 
@@ -124,7 +125,8 @@ def _open(
     model = Transformer(recipe.model, data.tokenizer.vocab_size)
     initialize(model, seed=recipe.seed)
     model.to(device)
-    optimizers = Optimizers(recipe.optimizer, model, process_group=processes.group)
+    section = with_strength(recipe, model, data.tokenizer)
+    optimizers = Optimizers(section, model, process_group=processes.group)
     return TrainingState(recipe, run, data, model, optimizers, device, processes)
 
 

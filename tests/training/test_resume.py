@@ -37,7 +37,7 @@ MATRICES = DECAY | {"momentum_warmup": 0.5, "nesterov": True, "spectral_decay": 
 OPTIMIZERS = {
     "numuon": MATRICES | {"rank": {"start": 1.0, "end": 0.25, "down_end": 0.5, "hold": 0.0, "finish": 0.5}},
     "muon": MATRICES,
-    "adamw": DECAY | {"rate_penalty": {"kind": "ggd", "strength": 0.05, "codes": "one"}},
+    "adamw": DECAY | {"rate_penalty": {"kind": "ggd", "strength": "auto", "codes": "one"}},
 }
 
 
@@ -52,6 +52,7 @@ def recipe_of(optimizer, **model):
     return Recipe.model_validate(
         {
             "name": "resumed",
+            "budget": {"cap": 4000},
             "data": {"source": "text", "path": "text.txt", "val_fraction": 0.2},
             "tokenizer": {"kind": "bytes"},
             "model": {"layers": 1, "width": 16, "heads": 2, "kv_heads": 1} | model,

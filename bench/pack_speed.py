@@ -25,7 +25,7 @@ import torch
 from experiments.packers.zpaq import zpaq_size
 from experiments.records import add_out_option, append, circumstances
 from golf.artifact import open_artifact
-from golf.compress.matrix_sections import pack_matrices
+from golf.compress.matrix_sections import TABLES, pack_matrices
 from golf.evaluation.rebuild import decoded_matrices, rebuild
 from golf.packing.pack import pack
 from golf.run.folder import Run
@@ -90,9 +90,12 @@ def main() -> None:
     )
     coded = decoded_matrices(artifact)
     started = time.monotonic()
-    tables, sections = pack_matrices(coded, coder="best")
+    packed = pack_matrices(coded, coder="best")
     figures["code_seconds"] = round(time.monotonic() - started, 2)
-    own = sum(len(part["residual"][2]) for part in sections if "residual" in part) + (len(tables[2]) if tables else 0)
+    parts = [part["residual"] for part in packed.own if "residual" in part]
+    own = sum(
+        len(payload) for _, _, payload in [*parts, *(packed.shared[key] for key in packed.shared if key == TABLES)]
+    )
     figures["symbol_bytes"] = {"golf": own}
     if shutil.which("lrzip"):
         symbols = [each.residual for each in coded if each.residual is not None]

@@ -74,7 +74,7 @@ def test_the_ledger_sums_exactly(trained):
     ledger = json.loads((run_folder(trained) / "ledger.json").read_text())["ledger"]
     assert sum(ledger["parts"].values()) == ledger["total"]
     by_matrix = sum(sum(m["parts"].values()) for m in ledger["matrices"])
-    assert by_matrix == sum(ledger["parts"].get(p, 0) for p in ("left", "right", "residual", "scales"))
+    assert by_matrix == sum(ledger["parts"].get(p, 0) for p in ("left", "right", "residual"))
     assert {"header", "manifest", "small tensors", "residual", "scales"} <= ledger["parts"].keys()
 
 
@@ -319,7 +319,7 @@ def test_code_bytes_are_counted_into_the_cap(trained):
 
 def test_an_unreachable_cap_names_the_smallest_reachable_size(trained):
     before = (run_folder(trained) / "artifact.bin").read_bytes()
-    done = golf("pack", "--cap", "1kB", cwd=trained, check=2)
+    done = golf("pack", "--cap", "500", cwd=trained, check=2)
     assert "smallest reachable" in done.stderr
     assert (run_folder(trained) / "artifact.bin").read_bytes() == before
 

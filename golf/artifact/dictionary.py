@@ -45,7 +45,7 @@ _SECTIONS = (
     '"bytes","kind":"sentencepiece","vocab_size":1024},"train":{"batch_tokens":2048,"checkpoint_every":50,"clip":1.0,'
     '"compile":false,"cooldown":0.4,"ema":0.0,"eval_every":200,"eval_tokens":16384,"log_every":10,'
     '"micro_batch_tokens":32768,"min_lr":0.01,"sequence_length":128,"steps":600,"warmup":0.05},"verify":{'
-    '"loss_tolerance":0.0005,"tokens":32768}},"sections":{"codec":["bpe","zstd","raw","zstd"'
+    '"loss_tolerance":0.0005,"tokens":32768}},"sections":{"codec":["raw","zstd","bpe","zstd","adaptive","zstd"'
 )
 _TAIL = (
     ']},"tokenizer":{"kind":"sentencepiece","sha256":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"'
@@ -59,7 +59,7 @@ def manifest_dictionary() -> bytes:
     """The dictionary: a manifest of 16 layers in its canonical spelling, with more than one value of some keys."""
     blocks = [f"blocks.{layer}" for layer in range(_LAYERS)]
     sections = "".join(
-        f'"{name}/scales","{name}/residual",'
+        f'"{name}/residual",'
         for name in ["embedding.weight", *(f"{block}.{matrix}" for block in blocks for matrix in _MATRICES)]
     )
     vectors = "".join(f'"{block}.{name}",' for block in blocks[:2] for name in _VECTORS)
@@ -76,10 +76,10 @@ def manifest_dictionary() -> bytes:
         _MODEL,
         _SECTIONS,
         ',"conditional"' * 2 * len(_MATRICES),
-        '],"decoded_size":[15355,544,873,9216,524288',
-        ",2048,65536,1536,32768,1536,32768,2048,65536,3072,131072,3072,131072",
-        '],"length":[1386,336,677,1132,192,160,140,164,5220',
-        '],"name":["tokenizer","small","tables",',
+        '],"decoded_size":[15355,544,62464,873,524288',
+        ",65536,32768,32768,65536,131072,131072" * 2,
+        '],"length":[1386,336,3788,677,48400,5220,3300,3552,5112,10012',
+        '],"name":["tokenizer","small","scales","tables",',
         sections,
         ']},"tensors":{"kind":["small","matrix"',
         (',"small"' + ',"matrix"' * len(_MATRICES)) * 2,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from golf.artifact.read import Artifact
 
-# Sections of one matrix, by what follows its name.
+# Sections of one matrix, by what follows its name; from version 8 on the scales of all have one section.
 TENSOR_PARTS = ("left", "right", "residual", "scales")
 
 _FIXED = {"small": "small tensors"}
@@ -14,7 +14,7 @@ _FIXED = {"small": "small tensors"}
 
 @dataclass(frozen=True)
 class MatrixEntry:
-    """One matrix in the ledger; `parts` holds bytes by left, right, residual, scales."""
+    """One matrix in the ledger; `parts` holds bytes by left, right, residual, and before version 8 scales."""
 
     name: str
     shape: tuple[int, ...]

@@ -14,8 +14,8 @@ from golf.artifact.schema import PART, TENSOR_NAME, as_choice, as_integer, as_li
 from golf.artifact.zstd import check_frame
 from golf.errors import DamagedFile
 
-# "conditional" came with version 2, "bpe" with version 8.
-_CODECS = ("raw", "zstd", "ans", "conditional", "bpe")
+# "conditional" came with version 2, "adaptive" and "bpe" with version 8.
+_CODECS = ("raw", "zstd", "ans", "conditional", "adaptive", "bpe")
 CODECS = {1: _CODECS[:3], 2: _CODECS[:4], 4: _CODECS[:4], 7: _CODECS[:4], 8: _CODECS}
 # A section of its own ("tokenizer", "small"), or a tensor's name, a slash and one of its parts ("a.b/left").
 _NAME = re.compile(rf"[a-z][a-z0-9_]*|{TENSOR_NAME.pattern}/[a-z][a-z0-9_]*")

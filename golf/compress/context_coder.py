@@ -33,7 +33,7 @@ KNOWN = {
     2: frozenset(range(ROW_SCALES)),
     4: frozenset(range(ROW_SCALES)) | frozenset(range(SECOND_GRID, CLASSES)),
     7: frozenset(range(COLUMN_SCALES + 1)) | frozenset(range(SECOND_GRID, CLASSES)),
-    8: frozenset(range(COLUMN_SCALES + 1)) | frozenset(range(SECOND_GRID, CLASSES)),
+    8: frozenset(range(RESIDUALS)) | frozenset(range(SECOND_GRID, CLASSES)),
 }
 _LOWEST_OCTAVE = -4
 _PER_OCTAVE = 2

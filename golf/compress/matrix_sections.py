@@ -28,6 +28,14 @@ from golf.compress.context_scales import ContextScales
 from golf.compress.decode_matrix import QuantizedMatrix
 from golf.compress.low_rank import Factors
 from golf.compress.quantize import StepCodes, Symbols
+from golf.compress.scale_codes import (
+    Described,
+    MatrixScales,
+    pack_scales,
+    plain_scales,
+    split_scales,
+    unpack_scales,
+)
 from golf.errors import DamagedFile
 
 # codec, decoded size, payload
@@ -36,8 +44,8 @@ Payload = tuple[str, int, bytes]
 Part = tuple[Symbols, Classes]
 
 CONDITIONAL = "conditional"
-# The section that holds the distributions of all conditionally coded sections.
-TABLES = "tables"
+# The section that holds the distributions of all conditionally coded sections, and that of all codes of scales.
+TABLES, SCALES = "tables", "scales"
 _LEVEL = 19
 # Largest overall context scale, in step codes; the ratio of two float32 values stays within it.
 _MOST_WHOLE = 1 << 12
@@ -45,25 +53,48 @@ _MOST_WHOLE = 1 << 12
 _MOST_CODE = 127
 
 
-def pack_matrices(
-    matrices: Sequence[QuantizedMatrix], *, coder: entropy.Coder
-) -> tuple[Payload | None, list[dict[str, Payload]]]:
-    """The tables that all matrices share, and the sections of each.
+@dataclass(frozen=True)
+class Packed:
+    """The sections of all matrices: `shared` by their names, and `own` of each matrix by its part."""
 
-    A matrix has a section `scales`, then `left` and `right` where its rank is not 0, then `residual` unless it is zero.
+    shared: dict[str, Payload]
+    own: list[dict[str, Payload]]
+
+
+def pack_matrices(matrices: Sequence[QuantizedMatrix], *, coder: entropy.Coder) -> Packed:
+    """The section `scales` of all matrices, `tables` where residuals are coded conditionally, and those of each.
+
+    A matrix has the sections `left` and `right` where its rank is not 0, then `residual` unless it is zero.
     """
+    scales = [MatrixScales.of(matrix) for matrix in matrices]
     if coder == "zstd":
-        return None, [_sections(matrix, None, conditional_parts(matrix)) for matrix in matrices]
-    histogram, parts = Histogram(), [conditional_parts(matrix) for matrix in matrices]
-    for each in parts:
-        for symbols, classes in each.values():
-            if fits(symbols, classes):
-                histogram.add(symbols, classes)
+        return Packed(
+            {SCALES: entropy.encode(plain_scales(scales), coder="zstd")}, [_sections(m, None) for m in matrices]
+        )
+    histogram, residuals = Histogram(), [residual_part(matrix) for matrix in matrices]
+    for part in residuals:
+        if part is not None and fits(*part):
+            histogram.add(*part)
     content, tables = Tables.to_bytes(histogram), Tables.of(histogram)
-    sections = [_sections(matrix, tables, each) for matrix, each in zip(matrices, parts, strict=True)]
-    if not any(codec == CONDITIONAL for payloads in sections for codec, _, _ in payloads.values()):
-        return None, sections
-    return ("zstd", len(content), compress_zstd(content, _LEVEL)), sections
+    own = [_sections(matrix, tables) for matrix in matrices]
+    contextual = [each.get("residual", ("",))[0] == CONDITIONAL for each in own]
+    shared = {TABLES: ("zstd", len(content), compress_zstd(content, _LEVEL))} if any(contextual) else {}
+    known = [Described.of(matrix, with_contexts) for matrix, with_contexts in zip(matrices, contextual, strict=True)]
+    codes = "adaptive", 4 * sum(each.count for each in known), pack_scales(scales, contextual)
+    return Packed({SCALES: codes} | shared, own)
+
+
+def unpack_all_scales(
+    described: Sequence[Described], codec: str, decoded_size: int, payload: bytes
+) -> list[MatrixScales]:
+    """The codes of all matrices from the section `scales`; raises DamagedFile."""
+    where, count = f"section {SCALES}", sum(each.count for each in described)
+    if codec != "adaptive":
+        codes = entropy.decode(codec, payload, count=count, decoded_size=decoded_size, part=where)
+        return split_scales(codes, described, part=where)
+    if decoded_size != 4 * count:
+        raise DamagedFile(where, f"declares {decoded_size:,} bytes for {count:,} codes")
+    return unpack_scales(payload, described, part=where)
 
 
 def unpack_matrix(
@@ -73,27 +104,32 @@ def unpack_matrix(
     *,
     step: float,
     factor_step: float,
-    whole_scale: int,
     states: int,
+    scales: MatrixScales,
     sections: Mapping[str, Payload],
     tables: Tables | None,
-    even: bool = False,
 ) -> QuantizedMatrix:
-    """Inverse of `pack_matrices` for one matrix; raises DamagedFile naming the section that cannot be decoded.
-
-    `whole_scale` is the matrix's overall context scale; with `even`, rows and columns have no codes of their own.
-    """
-    if abs(whole_scale) > _MOST_WHOLE:
+    """Inverse of `pack_matrices` for one matrix; raises DamagedFile naming the section that cannot be decoded."""
+    if abs(scales.contexts.whole) > _MOST_WHOLE:
         raise DamagedFile("manifest", f"the spread of {name} is out of range")
     if states not in (0, *trellis.PARITY_CHECKS):
         raise DamagedFile("manifest", f"{name} has a trellis of {states} states, a number that has no code")
     M, N = shape
     reader = _SectionReader(name, sections, tables)
-    steps, terms, scales = reader.scales(shape, rank, whole_scale, even=even)
     left = reader.symbols("left", M * rank).reshape(M, rank) if rank else np.empty((M, 0), dtype=np.int32)
     right = reader.symbols("right", rank * N).reshape(rank, N) if rank else np.empty((0, N), dtype=np.int32)
-    residual = reader.residual(residual_classes(steps, scales), states) if "residual" in sections else None
-    return QuantizedMatrix(name, shape, step, steps, Factors(left, right, factor_step, terms), residual, scales, states)
+    classes = residual_classes(scales.steps, scales.contexts)
+    residual = reader.residual(classes, states) if "residual" in sections else None
+    factors = Factors(left, right, factor_step, scales.terms)
+    return QuantizedMatrix(name, shape, step, scales.steps, factors, residual, scales.contexts, states)
+
+
+def own_scales(name: str, described: Described, sections: Mapping[str, Payload], tables: Tables | None) -> MatrixScales:
+    """The codes of a matrix that has a section of its own for them, as before version 8; raises DamagedFile.
+
+    The codes of context scales are there where `described.contextual`.
+    """
+    return _SectionReader(name, sections, tables).scales(described)
 
 
 @dataclass(frozen=True)
@@ -104,12 +140,9 @@ class _SectionReader:
     sections: Mapping[str, Payload]
     tables: Tables | None
 
-    def scales(
-        self, shape: tuple[int, int], rank: int, whole_scale: int, *, even: bool
-    ) -> tuple[StepCodes, NDArray[np.uint8], ContextScales]:
+    def scales(self, described: Described) -> MatrixScales:
         """Steps of rows and columns, codes of the factors' terms (rank,), and the context scales of the symbols."""
-        M, N = shape
-        even = even or self.sections.get("residual", ("",))[0] != CONDITIONAL
+        (M, N), rank, even = described.shape, described.rank, not described.contextual
         classes = [scale_classes(M, N, rank)] + ([] if even else [context_scale_classes(M, N)])
         codes, row_column_codes = np.split(
             self.symbols("scales", sum(map(len, classes)), np.concatenate(classes)), [M + N + rank]
@@ -120,11 +153,11 @@ class _SectionReader:
             raise DamagedFile(self._where("scales"), "a context scale is out of range")
         rows, columns, terms = np.split(codes.astype(np.uint8), [M, M + N])
         whole = (
-            ContextScales.even(whole_scale, shape)
+            ContextScales.even(described.whole, described.shape)
             if even
-            else ContextScales(whole_scale, *np.split(row_column_codes.astype(np.int8), [M]))
+            else ContextScales(described.whole, *np.split(row_column_codes.astype(np.int8), [M]))
         )
-        return StepCodes(rows, columns), terms, whole
+        return MatrixScales(StepCodes(rows, columns), terms, whole)
 
     def residual(self, classes: Classes, states: int) -> Symbols:
         """Residual symbols (M, N) of classes (M, N)."""
@@ -151,37 +184,27 @@ class _SectionReader:
         return f"section {self.name}/{part}"
 
 
-def conditional_parts(matrix: QuantizedMatrix) -> dict[str, Part]:
-    """Flat symbols and classes of all conditionally coded parts: step codes, residual and its context scales."""
-    codes = np.concatenate((matrix.steps.rows, matrix.steps.columns, matrix.factors.codes)).astype(np.int32)
-    parts = {"scales": (codes, scale_classes(*matrix.shape, matrix.factors.rank))}
-    if matrix.residual is not None:
-        classes = residual_classes(matrix.steps, matrix.context_scales)
-        if matrix.states:
-            classes += SECOND_GRID * trellis.of(matrix.states).grids(matrix.residual)
-        parts["residual"] = matrix.residual.reshape(-1), classes.reshape(-1)
-        row_column_codes = np.concatenate((matrix.context_scales.rows, matrix.context_scales.columns)).astype(np.int32)
-        parts["spreads"] = row_column_codes, context_scale_classes(*matrix.shape)
-    return parts
+def residual_part(matrix: QuantizedMatrix) -> Part | None:
+    """Flat residual symbols and their classes; None without a residual."""
+    if matrix.residual is None:
+        return None
+    classes = residual_classes(matrix.steps, matrix.context_scales)
+    if matrix.states:
+        classes += SECOND_GRID * trellis.of(matrix.states).grids(matrix.residual)
+    return matrix.residual.reshape(-1), classes.reshape(-1)
 
 
-def _sections(matrix: QuantizedMatrix, tables: Tables | None, parts: Mapping[str, Part]) -> dict[str, Payload]:
-    """The sections of one matrix; by zstd alone where `tables` is None.
-
-    Context scales follow the step codes where the residual is coded conditionally.
-    """
+def _sections(matrix: QuantizedMatrix, tables: Tables | None) -> dict[str, Payload]:
+    """The sections of one matrix; by zstd alone where `tables` is None."""
     coder: entropy.Coder = "zstd" if tables is None else "best"
-    scales, sections = [parts["scales"]], {}
+    sections: dict[str, Payload] = {}
     if matrix.factors.rank:
         sections["left"] = entropy.encode(matrix.factors.left, coder=coder)
         sections["right"] = entropy.encode(matrix.factors.right, coder=coder)
-    if "residual" in parts:
+    if (part := residual_part(matrix)) is not None:
         block = trellis.lanes(matrix.shape[0]) * matrix.shape[1] if matrix.states else None
-        sections["residual"] = _section(*parts["residual"], tables, block=block)
-        if sections["residual"][0] == CONDITIONAL:
-            scales.append(parts["spreads"])
-    symbols, classes = (np.concatenate(each) for each in zip(*scales, strict=True))
-    return {"scales": _section(symbols, classes, tables)} | sections
+        sections["residual"] = _section(*part, tables, block=block)
+    return sections
 
 
 def _section(symbols: Symbols, classes: Classes, tables: Tables | None, *, block: int | None = None) -> Payload:

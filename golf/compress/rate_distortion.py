@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from golf.compress.context_coder import Histogram, fits
 from golf.compress.decode_matrix import QuantizedMatrix
 from golf.compress.encode_matrix import CalibratedMatrix
-from golf.compress.matrix_sections import conditional_parts
+from golf.compress.matrix_sections import residual_part
 
 # Bisections of the water level: to the last bit of a float64.
 _HALVINGS = 60
@@ -39,10 +39,9 @@ def ideal_bits(quantized: Iterable[QuantizedMatrix]) -> float:
     """Conditional entropy in bits of all residual symbols given their classes; tables are not counted."""
     histogram = Histogram()
     for matrix in quantized:
-        if matrix.residual is not None:
-            symbols, classes = conditional_parts(matrix)["residual"]
-            if fits(symbols, classes):
-                histogram.add(symbols, classes)
+        part = residual_part(matrix)
+        if part is not None and fits(*part):
+            histogram.add(*part)
     return histogram.ideal_bits()
 
 

@@ -13,10 +13,20 @@ import numpy as np
 import torch
 
 from golf.artifact import Artifact, Manifest, TensorEntry, decompress_zstd
+from golf.artifact.layout import COLUMNS_FROM
 from golf.artifact.ledger import TENSOR_PARTS
 from golf.compress.context_coder import KNOWN, Tables
 from golf.compress.decode_matrix import QuantizedMatrix, Weights, decode_matrix, update_digest
-from golf.compress.matrix_sections import CONDITIONAL, TABLES, Payload, unpack_matrix
+from golf.compress.matrix_sections import (
+    CONDITIONAL,
+    SCALES,
+    TABLES,
+    Payload,
+    own_scales,
+    unpack_all_scales,
+    unpack_matrix,
+)
+from golf.compress.scale_codes import Described, MatrixScales
 from golf.data.bpe_merges import unpack_merges
 from golf.data.tokenizer import Tokenizer, load_tokenizer
 from golf.errors import DamagedFile, RecipeError, naming
@@ -68,8 +78,8 @@ def _rebuilt(artifact: Artifact, poll: Callable[[], None]) -> Rebuilt:
 def decoded_matrices(artifact: Artifact) -> list[QuantizedMatrix]:
     """The integers of every matrix, for inspection; raises DamagedFile."""
     _check_sections(artifact)
-    tables = _tables(artifact)
-    return [_decode_matrix(artifact, each, tables) for each in artifact.manifest.tensors if each.kind == "matrix"]
+    shared = _shared(artifact)
+    return [_decode_matrix(artifact, each, shared) for each in artifact.manifest.tensors if each.kind == "matrix"]
 
 
 class ContentDigest:
@@ -132,9 +142,11 @@ def _check_sections(artifact: Artifact) -> None:
         | ({TABLES} if any(s.codec == CONDITIONAL for s in artifact.sections) else set())
         | ({"tokenizer"} if artifact.manifest.tokenizer.kind != "bytes" else set())
     )
+    together = artifact.header.version >= COLUMNS_FROM
+    known |= {SCALES} if together else set()
     for tensor in artifact.manifest.tensors:
         if tensor.kind == "matrix":
-            parts = TENSOR_PARTS if tensor.rank else ("scales", "residual")
+            parts = set(TENSOR_PARTS if tensor.rank else ("scales", "residual")) - ({SCALES} if together else set())
             known |= {f"{tensor.name}/{part}" for part in parts}
     for section in artifact.sections:
         if section.name not in known:
@@ -180,9 +192,9 @@ def _plain(artifact: Artifact, name: str) -> bytes:
 def _decode_tensors(artifact: Artifact, poll: Callable[[], None]) -> dict[str, Weights]:
     """All tensors by name, float32, after the digest of their decoded content has been compared."""
     digest = ContentDigest()
-    tables = _tables(artifact)
+    shared = _shared(artifact)
     small = io.BytesIO(_plain(artifact, "small"))
-    with closing(parallel_map(lambda tensor: _decoded(artifact, tensor, tables), _polled(artifact, poll))) as matrices:
+    with closing(parallel_map(lambda tensor: _decoded(artifact, tensor, shared), _polled(artifact, poll))) as matrices:
         weights = _collect(artifact, matrices, small, digest)
     if small.read(1):
         raise DamagedFile("section small", "goes on after the last small tensor")
@@ -217,6 +229,40 @@ def _collect(
     return weights
 
 
+@dataclass(frozen=True)
+class _Shared:
+    """What matrices have in common: distributions, and from version 8 on the section of their scales."""
+
+    tables: Tables | None
+    scales: dict[str, MatrixScales]
+
+
+def _shared(artifact: Artifact) -> _Shared:
+    tables = _tables(artifact)
+    if artifact.header.version < COLUMNS_FROM:
+        return _Shared(tables, {})
+    matrices = [tensor for tensor in artifact.manifest.tensors if tensor.kind == "matrix"]
+    described = [_described(artifact, each) for each in matrices]
+    section = artifact.section(SCALES)
+    scales = unpack_all_scales(described, section.codec, section.decoded_size, artifact.read(SCALES))
+    return _Shared(tables, dict(zip((each.name for each in matrices), scales, strict=True)))
+
+
+def _described(artifact: Artifact, tensor: TensorEntry) -> Described:
+    """Context scales came with version 7."""
+    residual = next((each for each in artifact.sections if each.name == f"{tensor.name}/residual"), None)
+    contextual = artifact.header.version >= 7 and residual is not None and residual.codec == CONDITIONAL
+    M, N = tensor.shape
+    return Described((M, N), tensor.rank, int(tensor.parameters.get("spread", 0)), contextual)
+
+
+def _scales(artifact: Artifact, tensor: TensorEntry, sections: dict[str, Payload], shared: _Shared) -> MatrixScales:
+    """The scales of a matrix, from the section of all or from its own."""
+    if tensor.name in shared.scales:
+        return shared.scales[tensor.name]
+    return own_scales(tensor.name, _described(artifact, tensor), sections, shared.tables)
+
+
 def _tables(artifact: Artifact) -> Tables | None:
     """The distributions of the conditionally coded sections; None where the file has no section `tables`."""
     if all(section.name != TABLES for section in artifact.sections):
@@ -225,12 +271,12 @@ def _tables(artifact: Artifact) -> Tables | None:
     return Tables.from_bytes(_plain(artifact, TABLES), part=f"section {TABLES}", known=known)
 
 
-def _decoded(artifact: Artifact, tensor: TensorEntry, tables: Tables | None) -> tuple[QuantizedMatrix, Weights]:
-    coded = _decode_matrix(artifact, tensor, tables)
+def _decoded(artifact: Artifact, tensor: TensorEntry, shared: _Shared) -> tuple[QuantizedMatrix, Weights]:
+    coded = _decode_matrix(artifact, tensor, shared)
     return coded, decode_matrix(coded)
 
 
-def _decode_matrix(artifact: Artifact, tensor: TensorEntry, tables: Tables | None) -> QuantizedMatrix:
+def _decode_matrix(artifact: Artifact, tensor: TensorEntry, shared: _Shared) -> QuantizedMatrix:
     parameters = tensor.parameters
     sections: dict[str, Payload] = {}
     for section in artifact.sections:
@@ -253,11 +299,10 @@ def _decode_matrix(artifact: Artifact, tensor: TensorEntry, tables: Tables | Non
         tensor.rank,
         step=float(parameters["step"]),
         factor_step=float(parameters.get("factor_step", 1.0)),
-        whole_scale=int(parameters.get("spread", 0)),
         states=int(parameters.get("states", 0)),
         sections=sections,
-        tables=tables,
-        even=artifact.header.version < 7,
+        tables=shared.tables,
+        scales=_scales(artifact, tensor, sections, shared),
     )
 
 

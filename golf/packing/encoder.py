@@ -27,7 +27,8 @@ from golf.compress.decode_matrix import QuantizedMatrix, Weights, decode_matrix
 from golf.compress.encode_matrix import CalibratedMatrix, group_by_width, quantize_matrices
 from golf.compress.entropy import Coder
 from golf.compress.low_rank import LowRank
-from golf.compress.matrix_sections import TABLES, pack_matrices
+from golf.compress.matrix_sections import SCALES, TABLES, pack_matrices
+from golf.compress.scale_codes import without_dead
 from golf.compress.size_estimate import sampled_bytes
 from golf.compress.trellis import STATES
 from golf.data.tokenizer import Tokenizer
@@ -57,8 +58,8 @@ class EncodedModel:
 
     @property
     def matrix_bytes(self) -> dict[str, int]:
-        """Bytes of every matrix's sections by its name, and of the section `tables` that they share."""
-        sizes = dict.fromkeys([*(matrix.name for matrix in self.matrices), TABLES], 0)
+        """Bytes of every matrix's sections by its name, and of the sections that they share."""
+        sizes = dict.fromkeys([*(matrix.name for matrix in self.matrices), TABLES, SCALES], 0)
         for payload in self.payloads:
             owner = payload.name.partition("/")[0]
             if owner in sizes:
@@ -119,7 +120,7 @@ class ModelEncoder:
         by_name = {each.name: each for group in parallel_map(quantize, self._watched()) for each in group}
         quantized = [by_name[matrix.name] for matrix in self.matrices]
         if self.recipe.pack.coder != "zstd":
-            quantized = search_context_scales(quantized, self.observer.check)
+            quantized = [without_dead(each) for each in search_context_scales(quantized, self.observer.check)]
         payloads = [*self._fixed_payloads(), *_matrix_payloads(quantized, self.recipe.pack.coder)]
         encoded = EncodedModel(quantized, payloads, self._manifest(quantized))
         return len(assemble(encoded.manifest, payloads)), encoded
@@ -184,11 +185,10 @@ class ModelEncoder:
 
 
 def _matrix_payloads(quantized: list[QuantizedMatrix], coder: Coder) -> Iterator[Payload]:
-    """The section `tables` of all matrices, then the sections of each."""
-    tables, sections = pack_matrices(quantized, coder=coder)
-    if tables is not None:
-        yield Payload(TABLES, *tables)
-    for matrix, parts in zip(quantized, sections, strict=True):
+    """The sections that all matrices share, then those of each."""
+    packed = pack_matrices(quantized, coder=coder)
+    yield from (Payload(name, *payload) for name, payload in packed.shared.items())
+    for matrix, parts in zip(quantized, packed.own, strict=True):
         yield from (Payload(f"{matrix.name}/{part}", *payload) for part, payload in parts.items())
 
 

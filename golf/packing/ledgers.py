@@ -9,7 +9,7 @@ from golf.artifact import open_artifact
 from golf.artifact.ledger import artifact_ledger
 from golf.compress.encode_matrix import distortion
 from golf.compress.low_rank import LowRank
-from golf.compress.matrix_sections import TABLES
+from golf.compress.matrix_sections import SCALES, TABLES
 from golf.compress.rate_distortion import ideal_bits, limit_bits
 from golf.compress.rate_search import Solution
 from golf.evaluation.loss import Score
@@ -44,7 +44,7 @@ def pack_result(
     ledger, budget = artifact_ledger(open_artifact(written.path)), inputs.recipe.budget
     kept, solution = choice.kept, written.solution
     predicted = predicted_gap(kept.encoder, solution)
-    matrix_bytes = sum(m.bytes for m in ledger.matrices) + ledger.parts.get(TABLES, 0)
+    matrix_bytes = sum(m.bytes for m in ledger.matrices) + ledger.parts.get(TABLES, 0) + ledger.parts.get(SCALES, 0)
     return PackResult(
         artifact=written.path,
         cap=budget.cap,
@@ -98,7 +98,7 @@ def rate_ledger(encoder: ModelEncoder, solution: Solution[EncodedModel], gap: fl
     sizes = {"residual": 0, TABLES: 0, "side": 0}
     for payload in solution.built.payloads:
         owner, _, part = payload.name.partition("/")
-        if owner == TABLES or owner in names:
+        if owner in (TABLES, SCALES) or owner in names:
             kind = owner if owner == TABLES else part if part in sizes else "side"
             sizes[kind] += 8 * len(payload.content)
     weights, ideal = encoder.weights, ideal_bits(solution.built.matrices)

@@ -29,8 +29,11 @@ def inspection_table(artifact: Artifact, ledger: Ledger) -> list[Table]:
     parts = table("bytes by part", "part", "bytes", "share")
     for name, size in ledger.parts.items():
         parts.add_row(name, f"{size:,}", percent(size, ledger.total))
-    matrices = table("bytes by matrix", "matrix", "shape", "rank", *TENSOR_PARTS, "bits/w")
+    held = [part for part in TENSOR_PARTS if any(part in entry.parts for entry in ledger.matrices)]
+    matrices = table("bytes by matrix", "matrix", "shape", "rank", *held, "bits/w")
     for entry in ledger.matrices:
         shape = "x".join(map(str, entry.shape))
-        matrices.add_row(entry.name, shape, str(entry.rank), *part_columns(entry.parts), f"{entry.bits_per_weight:.2f}")
+        matrices.add_row(
+            entry.name, shape, str(entry.rank), *part_columns(entry.parts, held), f"{entry.bits_per_weight:.2f}"
+        )
     return [head, parts, matrices]

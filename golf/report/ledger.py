@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.table import Table
 
-from golf.artifact.ledger import TENSOR_PARTS, Ledger
+from golf.artifact.ledger import Ledger
 from golf.packing.results import ClockLedger, PackResult, RateLedger
 from golf.report.tables import percent, table
 
@@ -85,6 +87,6 @@ def ledger_tables(ledger: Ledger) -> list[Table]:
     return [parts, matrices]
 
 
-def part_columns(parts: dict[str, int]) -> list[str]:
-    """Bytes of a matrix by kind of section, in the order of TENSOR_PARTS."""
-    return [f"{parts.get(part, 0):,}" for part in TENSOR_PARTS]
+def part_columns(parts: dict[str, int], names: Iterable[str]) -> list[str]:
+    """Bytes of a matrix by kind of section, for the kinds that are named."""
+    return [f"{parts.get(name, 0):,}" for name in names]

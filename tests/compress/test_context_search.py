@@ -26,8 +26,8 @@ def matrix(M, N, *, seed=0, scale=0.5, states=0, wide=6):
 
 def file_size(matrices):
     """Bytes of all sections, with the tables that they share."""
-    tables, sections = pack_matrices(matrices, coder="best")
-    return len(tables[2]) + sum(len(payload) for parts in sections for _, _, payload in parts.values())
+    packed = pack_matrices(matrices, coder="best")
+    return sum(len(payload) for parts in [packed.shared, *packed.own] for _, _, payload in parts.values())
 
 
 def even(coded):

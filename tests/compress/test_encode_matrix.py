@@ -22,8 +22,9 @@ from golf.compress.encode_matrix import (
 )
 from golf.compress.fisher import Fisher
 from golf.compress.low_rank import choose_rank, factorize, reconstruct, spectrum
-from golf.compress.matrix_sections import pack_matrices, unpack_matrix
+from golf.compress.matrix_sections import own_scales, pack_matrices, unpack_all_scales, unpack_matrix
 from golf.compress.quantize import STEPS_PER_OCTAVE, dequantize, from_codes, quantize, to_codes
+from golf.compress.scale_codes import Described, MatrixScales
 from golf.errors import DamagedFile
 
 STATES = (0, trellis.STATES)
@@ -46,25 +47,30 @@ def fisher(M, N, *, seed=1, correlation=1.0):
 
 
 def pack_one(coded, coder="best"):
-    tables, (sections,) = pack_matrices([coded], coder=coder)
+    """Its tables, the section of its scales, and its own sections."""
+    packed = pack_matrices([coded], coder=coder)
+    (own,), tables = packed.own, packed.shared.get("tables")
     content = None if tables is None else decompress_zstd(tables[2], expected_size=tables[1], part="tables")
-    return None if content is None else Tables.from_bytes(content, part="tables"), sections
+    return None if content is None else Tables.from_bytes(content, part="tables"), packed.shared["scales"], own
 
 
 def size_of(coded):
-    return sum(len(payload) for _, _, payload in pack_one(coded)[1].values())
+    _, scales, own = pack_one(coded)
+    return sum(len(payload) for _, _, payload in [scales, *own.values()])
 
 
 def there_and_back(coded, coder="best"):
-    tables, sections = pack_one(coded, coder)
+    tables, packed_scales, sections = pack_one(coded, coder)
+    described = Described.of(coded, sections.get("residual", ("",))[0] == "conditional")
+    (scales,) = unpack_all_scales([described], *packed_scales)
     return unpack_matrix(
         coded.name,
         coded.shape,
         coded.factors.rank,
         step=coded.step,
         factor_step=coded.factors.base,
-        whole_scale=coded.context_scales.whole,
         states=coded.states,
+        scales=scales,
         sections=sections,
         tables=tables,
     )
@@ -113,28 +119,25 @@ def test_spreads_come_back_where_anything_is_coded_under_them():
     assert np.array_equal(read.columns, odd.columns)
     assert not there_and_back(coded, "zstd").context_scales.rows.any()
     wild = replace(odd, rows=np.full(30, -128, dtype=np.int8))
-    with pytest.raises(DamagedFile, match="section w/scales: a context scale is out of range"):
+    with pytest.raises(DamagedFile, match="section scales: a code is not within -127 to 127"):
         there_and_back(replace(coded, context_scales=wild))
 
 
 @pytest.mark.parametrize("code", [128, -128, 2**31 - 1, -(2**31)])
 def test_a_spread_that_is_no_signed_byte_is_refused_whatever_coded_it(code):
     coded = code_matrix(calibrate_matrix("w", weights(9, 7), fisher(9, 7)), 0.05, low_rank="off")
-    tables, sections = pack_one(coded)
     forged = np.concatenate((coded.steps.rows, coded.steps.columns, np.zeros(16))).astype(np.int32)
     forged[-1] = code
-    sections["scales"] = entropy.encode(forged, coder="zstd")
+    sections = {"scales": entropy.encode(forged, coder="zstd")}
     with pytest.raises(DamagedFile, match="section w/scales: a context scale is out of range"):
-        unpack_matrix(
-            "w", (9, 7), 0, step=1.0, factor_step=1.0, whole_scale=0, states=0, sections=sections, tables=tables
-        )
+        own_scales("w", Described((9, 7), 0, 0, contextual=True), sections, None)
 
 
 def test_the_number_of_states_is_part_of_what_an_artifact_means():
     matrix, F = weights(9, 7), fisher(9, 7)
     coded = code_matrix(calibrate_matrix("w", matrix, F, states=8), 0.05, low_rank="off")
     assert digest(replace(coded, states=4)) != digest(coded)
-    options = {"step": 1.0, "factor_step": 1.0, "whole_scale": 0, "sections": {}, "tables": None}
+    options = {"step": 1.0, "factor_step": 1.0, "sections": {}, "tables": None, "scales": MatrixScales.of(coded)}
     with pytest.raises(DamagedFile, match="trellis of 5 states"):
         unpack_matrix("w", (9, 7), 0, states=5, **options)
 
@@ -318,16 +321,16 @@ def test_both_ends_are_reachable():
     matrix, F = weights(48, 32, rank=2), fisher(48, 32)
     pure = code_matrix(calibrate_matrix("w", matrix, F), 0.3, low_rank="only")
     assert pure.residual is None
-    assert set(pack_one(pure)[1]) == {"scales", "left", "right"}
+    assert set(pack_one(pure)[2]) == {"left", "right"}
     dense = code_matrix(calibrate_matrix("w", matrix, F), 0.3, low_rank="off")
-    assert set(pack_one(dense)[1]) == {"scales", "residual"}
+    assert set(pack_one(dense)[2]) == {"residual"}
 
 
 def test_an_endless_step_leaves_nothing():
     coded = code_matrix(calibrate_matrix("w", weights(8, 8), fisher(8, 8)), 1e9, low_rank="auto")
     assert coded.residual is None
     assert not decode_matrix(coded).any()
-    assert set(pack_one(coded)[1]) == {"scales"}
+    assert not pack_one(coded)[2]
 
 
 @pytest.mark.parametrize(
@@ -357,13 +360,15 @@ def test_odd_matrices_come_back_within_their_steps(matrix, low_rank, states):
 
 def test_a_missing_section_and_a_scale_beyond_a_byte_are_refused_by_name():
     coded = code_matrix(calibrate_matrix("w", weights(9, 7, rank=1), fisher(9, 7)), 0.05, low_rank="auto")
-    tables, sections = pack_one(coded)
-    options = {"step": coded.step, "factor_step": coded.factors.base, "whole_scale": coded.context_scales.whole}
+    tables, packed_scales, sections = pack_one(coded)
+    options = {"step": coded.step, "factor_step": coded.factors.base, "scales": MatrixScales.of(coded)}
     options |= {"states": 0, "tables": tables}
     with pytest.raises(DamagedFile, match="section w/left"):
         unpack_matrix("w", (9, 7), 1, sections={k: v for k, v in sections.items() if k != "left"}, **options)
-    with pytest.raises(DamagedFile, match="section w/scales"):
-        unpack_matrix("w", (9, 7), 5, sections=sections, **options)
+    with pytest.raises(DamagedFile, match="section scales"):
+        unpack_all_scales([Described((9, 7), 5, 0, contextual=True)], *packed_scales)
+    with pytest.raises(DamagedFile, match="section w/scales: is missing"):
+        own_scales("w", Described((9, 7), 1, 0, contextual=True), sections, tables)
 
 
 def test_codes_round_steps_to_a_quarter_octave():
@@ -388,7 +393,7 @@ def test_factors_at_a_fine_step_reproduce_the_product():
 
 def test_tables_that_nothing_uses_are_not_written():
     coded = code_matrix(calibrate_matrix("w", weights(8, 8), fisher(8, 8)), 0.05, low_rank="off")
-    assert pack_matrices([coded], coder="best")[0] is not None
-    assert pack_matrices([coded], coder="zstd")[0] is None
-    assert pack_matrices([], coder="best") == (None, [])
+    assert pack_matrices([coded], coder="best").shared.keys() == {"scales", "tables"}
+    assert pack_matrices([coded], coder="zstd").shared.keys() == {"scales"}
+    assert pack_matrices([], coder="best").shared.keys() == {"scales"}
     assert digest(there_and_back(coded, "zstd")) == digest(coded)

@@ -121,7 +121,7 @@ def test_little_calibration_text_is_said(trained):
 def test_an_artifact_that_is_replaced_is_said(trained):
     first = golf("pack", "--cap", "7kB", *UNTUNED, "--out", "twice.bin", cwd=trained)
     size = (trained / "twice.bin").stat().st_size
-    failed = golf("pack", "--cap", "1kB", *UNTUNED, "--out", "twice.bin", cwd=trained, check=2)
+    failed = golf("pack", "--cap", "500", *UNTUNED, "--out", "twice.bin", cwd=trained, check=2)
     second = golf("pack", "--cap", "7400", *UNTUNED, "--out", "twice.bin", cwd=trained)
     assert "replaced" not in first.stderr + failed.stderr + second.stdout
     assert f"note: replaced twice.bin, which had {size:,} bytes\n" in second.stderr

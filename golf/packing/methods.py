@@ -38,6 +38,9 @@ _TRELLIS_BITS = 2.0
 # Fine-tuning gains at any rate where it reads at least this share of the training's tokens: .04 to .09 nats per token
 # at shares of .2 and more (docs/log.md). Not on models so large that it gains only below _TRELLIS_BITS.
 _TEACHING_SHARE = 0.1
+# With `pack.tune_tokens` = "auto": a share of the training's tokens, and tokens a weight. After 14 tokens a weight, at
+# 1.3 bits, the share is worth .05 to .1 nats per token over 3 % (docs/log.md).
+TUNING_SHARE, _LEAST_TUNING, _MOST_TUNING = 1 / 8, 262_144, 2
 # Up to four epochs of a text are worth nearly as much as fresh text (arXiv:2305.16264).
 _MOST_READINGS = 4
 
@@ -84,9 +87,9 @@ class Case:
     def of(cls, inputs: PackInputs, byte_budget: int) -> Case:
         """The case of a trained model at a byte budget."""
         return cls(
-            weights=sum(p.numel() for p in inputs.model.parameters() if p.ndim == 2),
+            weights=(weights := sum(p.numel() for p in inputs.model.parameters() if p.ndim == 2)),
             byte_budget=byte_budget,
-            tokens=inputs.recipe.pack.tune_tokens,
+            tokens=tuning_tokens(inputs.recipe.pack, tokens_trained=inputs.tokens_trained, weights=weights),
             tokens_trained=inputs.tokens_trained,
             text_tokens=len(inputs.data.train),
         )
@@ -131,6 +134,13 @@ def methods(section: Pack, case: Case) -> Methods:
     tried = tuple(each for each in named if each not in skipped) or (named[0],)
     reasons = {each: reason for each, reason in skipped.items() if each not in tried}
     return Methods(tried, reasons, case.tokens, share)
+
+
+def tuning_tokens(section: Pack, *, tokens_trained: int, weights: int) -> int:
+    """Tokens of fine-tuning: the recipe's, or a share of the training's that grows with it."""
+    if section.tune_tokens != "auto":
+        return section.tune_tokens
+    return max(_LEAST_TUNING, min(round(TUNING_SHARE * tokens_trained), _MOST_TUNING * weights))
 
 
 def text_share(section: Pack, case: Case) -> float:

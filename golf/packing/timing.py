@@ -21,7 +21,7 @@ from golf.model import Transformer
 from golf.packing.calibrate import fisher, scaled_matrices
 from golf.packing.finetune import finetune
 from golf.packing.inputs import PackInputs
-from golf.packing.methods import Case, Method, Methods, methods
+from golf.packing.methods import TUNING_SHARE, Case, Method, Methods, methods
 from golf.packing.text_windows import CALIBRATION_BATCH, HELD_OUT_BATCH, HELD_OUT_TOKENS, TextWindows
 from golf.packing.time_budget import TimeBudget, affordable
 from golf.recipe import Pack, Recipe
@@ -125,7 +125,8 @@ def reserve(recipe: Recipe, model: Transformer, data: TokenSet, device: torch.de
     byte_budget = recipe.budget.cap - recipe.budget.code_bytes
     # the tokens of the training depend on the clock: the recipe's are the most, and a plan for none differs
     case = Case.of(inputs, byte_budget)
-    cases = [case, replace(case, tokens_trained=recipe.train.steps * recipe.train.batch_tokens)]
+    whole = replace(inputs, tokens_trained=recipe.train.steps * recipe.train.batch_tokens)
+    cases = [case, Case.of(whole, byte_budget)]
     plans = [methods(section, each).tried for each in cases]
     needed = measurement_seconds(model, windows) * max(map(measurements, plans))
     calibrations = windows.count(section.calibration_tokens, batch_tokens=CALIBRATION_BATCH)
@@ -133,8 +134,9 @@ def reserve(recipe: Recipe, model: Transformer, data: TokenSet, device: torch.de
     if (tuned := _fine_tuned(sum(plans, ()))) is not None:
         found = fisher(model, section, windows.random(1, batch_tokens=CALIBRATION_BATCH), seed=recipe.seed)
         matrices = scaled_matrices(model, found, observer)
-        batches = windows.count(section.tune_tokens, batch_tokens=section.tune_batch_tokens)
-        needed += batches * fine_tuning_seconds(model, section, windows, matrices, tuned)
+        batches = windows.count(max(each.tokens for each in cases), batch_tokens=section.tune_batch_tokens)
+        tuning = batches * fine_tuning_seconds(model, section, windows, matrices, tuned)
+        needed += tuning if section.tune_tokens != "auto" else min(tuning, TUNING_SHARE * seconds)
     if MARGIN * needed >= seconds:
         raise UsageError(
             f"calibration and fine-tuning take about {MARGIN * needed:.1f} s here, and train.max_seconds = {seconds:g} "

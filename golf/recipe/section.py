@@ -28,6 +28,7 @@ def _no_zero_byte(value: str) -> str:
 PathText = Annotated[str, AfterValidator(_no_zero_byte)]
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0, le=1 << 40)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Tokens = Literal["auto"] | Annotated[int, Field(ge=0, le=1 << 40)]
 Strength = Literal["auto"] | Annotated[float, Field(ge=0, le=1e3)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 

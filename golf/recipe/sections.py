@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from golf.recipe.section import Beta, Fraction, PathText, Section, Size, Strength, refuse
+from golf.recipe.section import Beta, Fraction, PathText, Section, Size, Strength, Tokens, refuse
 from golf.recipe.shape import Model
 
 
@@ -204,8 +204,10 @@ class Pack(Section):
     damping: float = Field(
         0.01, gt=0, le=1, description="share of the mean diagonal added to the second moments of a matrix's inputs"
     )
-    tune_tokens: int = Field(
-        524_288, ge=0, le=1 << 40, description="TRAINING tokens on which symbols are fine-tuned after rounding; 0: none"
+    tune_tokens: Tokens = Field(
+        "auto",
+        description="TRAINING tokens on which symbols are fine-tuned after rounding, 0: none; auto: an eighth of those "
+        "of the training, at least 262_144 and at most two a weight",
     )
     tune_text: Fraction = Field(
         0.5, description="share of the text's cross-entropy in fine-tuning's loss; the rest: KL from the float model"

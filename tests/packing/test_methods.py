@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golf.packing.methods import Case, methods, text_share
+from golf.packing.methods import Case, methods, text_share, tuning_tokens
 from golf.recipe import Pack
 
 WEIGHTS = 1_000_000
@@ -21,6 +21,18 @@ PACK = Pack(low_rank="off")
 
 def tried(bits, section=PACK, **given):
     return [method.name for method in methods(section, case(bits, **given)).tried]
+
+
+def test_tokens_of_fine_tuning_are_a_share_of_the_trainings_within_bounds():
+    def tokens(trained, weights=600_000, **given):
+        return tuning_tokens(Pack(**given), tokens_trained=trained, weights=weights)
+
+    assert tokens(8_192_000) == 1_024_000
+    assert tokens(1_228_800) == tokens(0) == 262_144
+    assert tokens(10**9) == 1_200_000
+    assert tokens(10**9, weights=10_000) == 262_144
+    assert tokens(8_192_000, tune_tokens=0) == 0
+    assert tokens(8_192_000, tune_tokens=77) == 77
 
 
 TUNED, PLAIN, TRELLIS = "uniform + fine-tuning", "uniform", "trellis"

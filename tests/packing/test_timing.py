@@ -135,6 +135,16 @@ def reserved(run):
     return reserve(inputs.recipe, inputs.model, NoText, inputs.device, run.observer)
 
 
+def test_tokens_that_golf_chooses_take_at_most_an_eighth_of_the_seconds(clocked, monkeypatch):
+    run = clocked(0.0, tune_tokens="auto", tune_batch_tokens=512)
+    monkeypatch.setattr("golf.packing.timing.fine_tuning_seconds", lambda *_: 0.0)
+    without = reserved(run)
+    monkeypatch.setattr("golf.packing.timing.fine_tuning_seconds", lambda *_: 1e3)
+    assert reserved(run) - without == pytest.approx(MARGIN * 600 / 8, rel=0.2)
+    with pytest.raises(UsageError, match="fine-tuning take about"):
+        reserved(clocked(0.0, tune_tokens=2048, tune_batch_tokens=512))
+
+
 def test_finding_out_how_long_it_takes_reads_no_training_text(clocked):
     run = clocked(0.0, tune_tokens=2048, tune_batch_tokens=512)
     assert 0 < reserved(run) < 600

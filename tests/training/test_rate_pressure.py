@@ -29,10 +29,15 @@ def strength(cap, *, name="numuon", given="auto", code_bytes=0, **model):
     return with_strength(recipe, model, TOKENIZER).rate_penalty.strength, weights
 
 
-def test_another_bit_a_weight_quarters_it():
+def test_it_falls_with_each_bit_a_weight():
     fine, weights = strength(60_000)
     coarse, _ = strength(60_000 - weights // 8)
-    assert coarse == pytest.approx(4 * fine, rel=1e-3)
+    assert coarse == pytest.approx(2**1.3 * fine, rel=1e-3)
+
+
+def test_it_is_the_best_of_fixed_strengths_where_they_were_compared():
+    assert automatic_strength(1.28, optimizer="muon", width=128) == pytest.approx(0.018, rel=0.03)
+    assert automatic_strength(2.67, optimizer="numuon", width=128) == pytest.approx(0.005, rel=0.03)
 
 
 def test_code_takes_its_bytes_from_the_weights():

@@ -25,7 +25,7 @@ import torch
 from experiments.packers.zpaq import zpaq_size
 from experiments.records import add_out_option, append, circumstances
 from golf.artifact import open_artifact
-from golf.compress.matrix_sections import TABLES, pack_matrices
+from golf.compress.matrix_sections import TABLES, Packed, pack_matrices
 from golf.evaluation.rebuild import decoded_matrices, rebuild
 from golf.packing.pack import pack
 from golf.run.folder import Run
@@ -92,11 +92,7 @@ def main() -> None:
     started = time.monotonic()
     packed = pack_matrices(coded, coder="best")
     figures["code_seconds"] = round(time.monotonic() - started, 2)
-    parts = [part["residual"] for part in packed.own if "residual" in part]
-    own = sum(
-        len(payload) for _, _, payload in [*parts, *(packed.shared[key] for key in packed.shared if key == TABLES)]
-    )
-    figures["symbol_bytes"] = {"golf": own}
+    figures["symbol_bytes"] = {"golf": _symbol_bytes(packed)}
     if shutil.which("lrzip"):
         symbols = [each.residual for each in coded if each.residual is not None]
         width = np.int8 if max(int(np.abs(s).max()) for s in symbols) < 128 else np.int16
@@ -114,6 +110,13 @@ def main() -> None:
     )
     print("\n".join(failed) or "no bar missed")
     sys.exit(bool(failed))
+
+
+def _symbol_bytes(packed: Packed) -> int:
+    """Bytes of all residual symbols and of their tables."""
+    parts = [part["residual"] for part in packed.own if "residual" in part]
+    parts += [packed.shared[TABLES]] if TABLES in packed.shared else []
+    return sum(len(payload) for _, _, payload in parts)
 
 
 def _timed(work: Any) -> float:

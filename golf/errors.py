@@ -63,6 +63,17 @@ class DamagedFile(GolfError):
 
 
 @contextmanager
+def refusing(refusal: Exception) -> Iterator[None]:
+    """Raise `refusal` for whatever constriction raises on broken input; its Rust core panics, which is no Exception."""
+    try:
+        yield
+    except (GolfError, KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException:
+        raise refusal from None
+
+
+@contextmanager
 def naming(path: Path | None) -> Iterator[None]:
     """Have every DamagedFile that leaves this block say which file it is about."""
     try:

@@ -18,8 +18,9 @@ MAGIC = b"\x89GOLF\r\n\x1a"
 # makes one of them another: there are no versions 3, 5 and 6.
 VERSION = 8
 VERSIONS = (1, 2, 4, 7, VERSION)
-# The first version whose manifest is stored by columns, under a dictionary, and whose scales have one section.
-COLUMNS_FROM = 8
+# The first version whose manifest is stored by columns, under a dictionary, and the first whose matrices share one
+# section for their scales.
+COLUMNS_FROM, SHARED_SCALES_FROM = 8, 8
 # A manifest of 256 layers (the most a recipe allows) with five sections a matrix takes about 1.3 MB.
 MAX_MANIFEST = 8 << 20
 # magic, version, manifest_crc32, file_size, manifest_length, manifest_size, sha256; little endian, no padding

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from golf.compress.context_scales import ContextScales
 from golf.compress.quantize import STEPS_PER_OCTAVE, StepCodes, Symbols
-from golf.errors import DamagedFile
+from golf.errors import DamagedFile, refusing
 
 # Class k < 56 holds symbols whose standard deviation is about 2^(k/2 - 4) steps. ROWS, COLUMNS and TERMS are classes of
 # step codes, the next two of context scales. Trellis symbols on grid 1, where zero has closer neighbours, have classes
@@ -234,14 +234,8 @@ class Reader:
                 group |= np.asarray(self._coder.decode(_uniform(shift), len(group)), dtype=np.int32)
 
     def _guarded(self, call: Callable[[], Any]) -> Any:
-        try:
+        with refusing(DamagedFile(self._part, "entropy-coded data is malformed")):
             return call()
-        except DamagedFile:
-            raise
-        except BaseException as error:  # the Rust core reports broken input as a panic, which is no Exception
-            if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
-                raise
-            raise DamagedFile(self._part, "entropy-coded data is malformed") from None
 
 
 def _highest(k: int) -> int:

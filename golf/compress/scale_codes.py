@@ -22,7 +22,7 @@ from golf.compress.context_scales import ContextScales
 from golf.compress.decode_matrix import QuantizedMatrix
 from golf.compress.entropy import ideal_bits
 from golf.compress.quantize import StepCodes
-from golf.errors import DamagedFile
+from golf.errors import DamagedFile, refusing
 
 # The context scale of a row or column whose symbols are all zero: it stands for the step code too, which is 0.
 DEAD = -127
@@ -242,12 +242,8 @@ class _Reader(_Adaptive):
         return codes
 
     def _guarded(self, call: Callable[[], Any]) -> Any:
-        try:
+        with refusing(DamagedFile(self._part, "entropy-coded data is malformed")):
             return call()
-        except BaseException as error:  # the Rust core reports broken input as a panic, which is no Exception
-            if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
-                raise
-            raise DamagedFile(self._part, "entropy-coded data is malformed") from None
 
 
 def _walk(writer: _Writer, scales: MatrixScales, with_contexts: bool) -> None:

@@ -16,6 +16,7 @@ import constriction
 import numpy as np
 
 from golf.data.model_proto import PIECE_LIMIT, VOCAB_LIMIT, Piece, PieceType, build_model, parse_model
+from golf.errors import refusing
 
 _models, _coders = constriction.stream.model, constriction.stream.queue
 
@@ -131,14 +132,10 @@ class _Indices:
 
     def decode(self, decoder: Any) -> int:
         """The index that `coded` wrote; it may lie at or above `known`."""
-        try:
+        with refusing(ValueError("the merges do not decode")):
             kind = decoder.decode(self._classes()) if len(self.counts) > 1 else 0
             first, width = _members(kind)
             return int(first + (decoder.decode(_models.Uniform(width)) if width > 1 else 0))
-        except BaseException as error:  # the Rust core reports broken input as a panic, which is no Exception
-            if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
-                raise
-            raise ValueError("the merges do not decode") from None
 
     def weight(self, index: int) -> float:
         """The probability of an index, up to a factor that all indices share."""
@@ -171,8 +168,8 @@ class _Pairs:
 
 def _class(index: int) -> tuple[int, int, int]:
     """The class of an index, the first index of the class, and how many there are: classes widen with the index."""
-    octave = max(0, (index // _PER_OCTAVE).bit_length() - 1) if index >= _PER_OCTAVE else -1
-    kind = index if octave < 0 else _PER_OCTAVE * (octave + 1) + (index >> octave) - _PER_OCTAVE
+    octave = max(0, (index // _PER_OCTAVE).bit_length() - 1)
+    kind = _PER_OCTAVE * octave + (index >> octave)
     return kind, *_members(kind)
 
 

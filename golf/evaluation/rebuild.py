@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from golf.artifact import Artifact, Manifest, TensorEntry, decompress_zstd
-from golf.artifact.layout import COLUMNS_FROM
+from golf.artifact.layout import SHARED_SCALES_FROM
 from golf.artifact.ledger import TENSOR_PARTS
 from golf.compress.context_coder import KNOWN, Tables
 from golf.compress.decode_matrix import QuantizedMatrix, Weights, decode_matrix, update_digest
@@ -142,7 +142,7 @@ def _check_sections(artifact: Artifact) -> None:
         | ({TABLES} if any(s.codec == CONDITIONAL for s in artifact.sections) else set())
         | ({"tokenizer"} if artifact.manifest.tokenizer.kind != "bytes" else set())
     )
-    together = artifact.header.version >= COLUMNS_FROM
+    together = artifact.header.version >= SHARED_SCALES_FROM
     known |= {SCALES} if together else set()
     for tensor in artifact.manifest.tensors:
         if tensor.kind == "matrix":
@@ -239,7 +239,7 @@ class _Shared:
 
 def _shared(artifact: Artifact) -> _Shared:
     tables = _tables(artifact)
-    if artifact.header.version < COLUMNS_FROM:
+    if artifact.header.version < SHARED_SCALES_FROM:
         return _Shared(tables, {})
     matrices = [tensor for tensor in artifact.manifest.tensors if tensor.kind == "matrix"]
     described = [_described(artifact, each) for each in matrices]

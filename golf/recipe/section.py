@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from golf.recipe.toml import show
 from golf.runtime.byte_sizes import parse_size
 
 
@@ -25,11 +26,22 @@ def _no_zero_byte(value: str) -> str:
     return value
 
 
+def _or_auto(kinds: tuple[type, ...], most: float, what: str) -> BeforeValidator:
+    """One sentence for a value that is neither "auto" nor a number of 0 to `most`; a union would give one a member."""
+
+    def check(value: object) -> object:
+        if value == "auto" or (type(value) in kinds and 0 <= value <= most):  # type: ignore[operator]
+            return value
+        raise ValueError(f'must be {what} of 0 to {most:,}, or "auto", got {show(value)}')
+
+    return BeforeValidator(check)
+
+
 PathText = Annotated[str, AfterValidator(_no_zero_byte)]
 Size = Annotated[int, BeforeValidator(_size), Field(gt=0, le=1 << 40)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Tokens = Literal["auto"] | Annotated[int, Field(ge=0, le=1 << 40)]
-Strength = Literal["auto"] | Annotated[float, Field(ge=0, le=1e3)]
+Tokens = Annotated[Literal["auto"] | int, _or_auto((int,), 1 << 40, "a whole number")]
+Strength = Annotated[Literal["auto"] | float, _or_auto((int, float), 1000, "a number")]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 

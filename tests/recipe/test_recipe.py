@@ -402,3 +402,18 @@ def test_recipes_load_without_torch():
     environment = os.environ | {"PYTHONPATH": str(Path(golf.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("optimizer.rate_penalty.strength", "strong", 'must be a number of 0 to 1,000, or "auto", got "strong"'),
+        ("optimizer.rate_penalty.strength", "-1", 'must be a number of 0 to 1,000, or "auto", got -1'),
+        ("pack.tune_tokens", "1.5", 'must be a whole number of 0 to 1,099,511,627,776, or "auto", got 1.5'),
+        ("pack.tune_tokens", "true", 'must be a whole number of 0 to 1,099,511,627,776, or "auto", got true'),
+    ],
+)
+def test_a_number_or_auto_is_refused_in_one_sentence(key, value, sentence):
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(b'name = "x"', source="x.toml", settings=[f"{key}={value}"])
+    assert caught.value.mistakes == [f"--set {key}={value}: {sentence}"]

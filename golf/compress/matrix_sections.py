@@ -29,7 +29,7 @@ from golf.compress.decode_matrix import QuantizedMatrix
 from golf.compress.low_rank import Factors
 from golf.compress.quantize import StepCodes, Symbols
 from golf.compress.scale_codes import (
-    Described,
+    MatrixLayout,
     MatrixScales,
     pack_scales,
     plain_scales,
@@ -79,22 +79,22 @@ def pack_matrices(matrices: Sequence[QuantizedMatrix], *, coder: entropy.Coder) 
     own = [_sections(matrix, tables) for matrix in matrices]
     contextual = [each.get("residual", ("",))[0] == CONDITIONAL for each in own]
     shared = {TABLES: ("zstd", len(content), compress_zstd(content, _LEVEL))} if any(contextual) else {}
-    known = [Described.of(matrix, with_contexts) for matrix, with_contexts in zip(matrices, contextual, strict=True)]
+    known = [MatrixLayout.of(matrix, with_contexts) for matrix, with_contexts in zip(matrices, contextual, strict=True)]
     codes = "adaptive", 4 * sum(each.count for each in known), pack_scales(scales, contextual)
     return Packed({SCALES: codes} | shared, own)
 
 
 def unpack_all_scales(
-    described: Sequence[Described], codec: str, decoded_size: int, payload: bytes
+    layouts: Sequence[MatrixLayout], codec: str, decoded_size: int, payload: bytes
 ) -> list[MatrixScales]:
     """The codes of all matrices from the section `scales`; raises DamagedFile."""
-    where, count = f"section {SCALES}", sum(each.count for each in described)
+    where, count = f"section {SCALES}", sum(each.count for each in layouts)
     if codec != "adaptive":
         codes = entropy.decode(codec, payload, count=count, decoded_size=decoded_size, part=where)
-        return split_scales(codes, described, part=where)
+        return split_scales(codes, layouts, part=where)
     if decoded_size != 4 * count:
         raise DamagedFile(where, f"declares {decoded_size:,} bytes for {count:,} codes")
-    return unpack_scales(payload, described, part=where)
+    return unpack_scales(payload, layouts, part=where)
 
 
 def unpack_matrix(
@@ -124,12 +124,12 @@ def unpack_matrix(
     return QuantizedMatrix(name, shape, step, scales.steps, factors, residual, scales.contexts, states)
 
 
-def own_scales(name: str, described: Described, sections: Mapping[str, Payload], tables: Tables | None) -> MatrixScales:
+def own_scales(name: str, layout: MatrixLayout, sections: Mapping[str, Payload], tables: Tables | None) -> MatrixScales:
     """The codes of a matrix that has a section of its own for them, as before version 8; raises DamagedFile.
 
-    The codes of context scales are there where `described.contextual`.
+    The codes of context scales are there where `layout.contextual`.
     """
-    return _SectionReader(name, sections, tables).scales(described)
+    return _SectionReader(name, sections, tables).scales(layout)
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,9 @@ class _SectionReader:
     sections: Mapping[str, Payload]
     tables: Tables | None
 
-    def scales(self, described: Described) -> MatrixScales:
+    def scales(self, layout: MatrixLayout) -> MatrixScales:
         """Steps of rows and columns, codes of the factors' terms (rank,), and the context scales of the symbols."""
-        (M, N), rank, even = described.shape, described.rank, not described.contextual
+        (M, N), rank, even = layout.shape, layout.rank, not layout.contextual
         classes = [scale_classes(M, N, rank)] + ([] if even else [context_scale_classes(M, N)])
         codes, row_column_codes = np.split(
             self.symbols("scales", sum(map(len, classes)), np.concatenate(classes)), [M + N + rank]
@@ -153,9 +153,9 @@ class _SectionReader:
             raise DamagedFile(self._where("scales"), "a context scale is out of range")
         rows, columns, terms = np.split(codes.astype(np.uint8), [M, M + N])
         whole = (
-            ContextScales.even(described.whole, described.shape)
+            ContextScales.even(layout.whole, layout.shape)
             if even
-            else ContextScales(described.whole, *np.split(row_column_codes.astype(np.int8), [M]))
+            else ContextScales(layout.whole, *np.split(row_column_codes.astype(np.int8), [M]))
         )
         return MatrixScales(StepCodes(rows, columns), terms, whole)
 

@@ -56,8 +56,8 @@ class MatrixScales:
 
 
 @dataclass(frozen=True)
-class Described:
-    """What a reader knows of a matrix before its codes; `contextual` where its residual is coded conditionally."""
+class MatrixLayout:
+    """Shape, rank and overall context scale of a matrix; `contextual` where context scales are stored of its rows."""
 
     shape: tuple[int, int]
     rank: int
@@ -65,7 +65,7 @@ class Described:
     contextual: bool
 
     @classmethod
-    def of(cls, matrix: QuantizedMatrix, contextual: bool) -> Described:
+    def of(cls, matrix: QuantizedMatrix, contextual: bool) -> MatrixLayout:
         """What a reader will know of a quantized matrix."""
         return cls(matrix.shape, matrix.factors.rank, matrix.context_scales.whole, contextual)
 
@@ -103,12 +103,12 @@ def pack_scales(scales: Sequence[MatrixScales], contextual: Sequence[bool]) -> b
     return words.astype("<u4").tobytes()
 
 
-def unpack_scales(payload: bytes, described: Sequence[Described], *, part: str) -> list[MatrixScales]:
+def unpack_scales(payload: bytes, layouts: Sequence[MatrixLayout], *, part: str) -> list[MatrixScales]:
     """Inverse of `pack_scales`; raises DamagedFile naming `part`."""
     if len(payload) % 4:
         raise DamagedFile(part, "is no whole number of words")
     reader = _Reader(payload, part)
-    scales = [reader.matrix(each) for each in described]
+    scales = [reader.matrix(each) for each in layouts]
     reader.finish()
     return scales
 
@@ -119,12 +119,12 @@ def plain_scales(scales: Sequence[MatrixScales]) -> NDArray[np.int32]:
     return np.concatenate([*codes, np.empty(0)]).astype(np.int32)
 
 
-def split_scales(codes: NDArray[np.int32], described: Sequence[Described], *, part: str) -> list[MatrixScales]:
+def split_scales(codes: NDArray[np.int32], layouts: Sequence[MatrixLayout], *, part: str) -> list[MatrixScales]:
     """Inverse of `plain_scales`; raises DamagedFile naming `part`."""
     if codes.size and not 0 <= codes.min() <= codes.max() <= 255:
         raise DamagedFile(part, "a scale code is not a byte")
     found, start = [], 0
-    for each in described:
+    for each in layouts:
         (M, N), own = each.shape, codes[start : start + sum(each.shape) + each.rank].astype(np.uint8)
         start += len(own)
         rows, columns, terms = np.split(own, [M, M + N])
@@ -204,19 +204,19 @@ class _Reader(_Adaptive):
             learn(codes[where])
         return codes - _ZERO
 
-    def matrix(self, described: Described) -> MatrixScales:
+    def matrix(self, layout: MatrixLayout) -> MatrixScales:
         """The codes of the next matrix."""
-        contexts = ContextScales.even(described.whole, described.shape)
-        if described.contextual:
+        contexts = ContextScales.even(layout.whole, layout.shape)
+        if layout.contextual:
             rows, columns = (
                 self._within(self.vector(kind, count), -127, 127)
-                for kind, count in zip((_CONTEXT_ROWS, _CONTEXT_COLUMNS), described.shape, strict=True)
+                for kind, count in zip((_CONTEXT_ROWS, _CONTEXT_COLUMNS), layout.shape, strict=True)
             )
-            contexts = ContextScales(described.whole, rows.astype(np.int8), columns.astype(np.int8))
+            contexts = ContextScales(layout.whole, rows.astype(np.int8), columns.astype(np.int8))
         steps = [
             self._steps(kind, codes != DEAD) for kind, codes in ((_ROWS, contexts.rows), (_COLUMNS, contexts.columns))
         ]
-        terms = self._within(self.vector(_TERMS, described.rank), 0, 255).astype(np.uint8)
+        terms = self._within(self.vector(_TERMS, layout.rank), 0, 255).astype(np.uint8)
         return MatrixScales(StepCodes(*steps), terms, contexts)
 
     def _steps(self, kind: int, alive: NDArray[np.bool_]) -> NDArray[np.uint8]:

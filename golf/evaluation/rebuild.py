@@ -26,7 +26,7 @@ from golf.compress.matrix_sections import (
     unpack_all_scales,
     unpack_matrix,
 )
-from golf.compress.scale_codes import Described, MatrixScales
+from golf.compress.scale_codes import MatrixLayout, MatrixScales
 from golf.data.bpe_merges import unpack_merges
 from golf.data.tokenizer import Tokenizer, load_tokenizer
 from golf.errors import DamagedFile, RecipeError, naming
@@ -242,25 +242,25 @@ def _shared(artifact: Artifact) -> _Shared:
     if artifact.header.version < SHARED_SCALES_FROM:
         return _Shared(tables, {})
     matrices = [tensor for tensor in artifact.manifest.tensors if tensor.kind == "matrix"]
-    described = [_described(artifact, each) for each in matrices]
+    layouts = [_layout(artifact, each) for each in matrices]
     section = artifact.section(SCALES)
-    scales = unpack_all_scales(described, section.codec, section.decoded_size, artifact.read(SCALES))
+    scales = unpack_all_scales(layouts, section.codec, section.decoded_size, artifact.read(SCALES))
     return _Shared(tables, dict(zip((each.name for each in matrices), scales, strict=True)))
 
 
-def _described(artifact: Artifact, tensor: TensorEntry) -> Described:
+def _layout(artifact: Artifact, tensor: TensorEntry) -> MatrixLayout:
     """Context scales came with version 7."""
     residual = next((each for each in artifact.sections if each.name == f"{tensor.name}/residual"), None)
     contextual = artifact.header.version >= 7 and residual is not None and residual.codec == CONDITIONAL
     M, N = tensor.shape
-    return Described((M, N), tensor.rank, int(tensor.parameters.get("spread", 0)), contextual)
+    return MatrixLayout((M, N), tensor.rank, int(tensor.parameters.get("spread", 0)), contextual)
 
 
 def _scales(artifact: Artifact, tensor: TensorEntry, sections: dict[str, Payload], shared: _Shared) -> MatrixScales:
     """The scales of a matrix, from the section of all or from its own."""
     if tensor.name in shared.scales:
         return shared.scales[tensor.name]
-    return own_scales(tensor.name, _described(artifact, tensor), sections, shared.tables)
+    return own_scales(tensor.name, _layout(artifact, tensor), sections, shared.tables)
 
 
 def _tables(artifact: Artifact) -> Tables | None:

@@ -18,7 +18,7 @@ from golf.evaluation.loss import Score, measure_loss
 from golf.model import Transformer, role
 from golf.optim.schedules import rank_of
 from golf.optim.spectral import effective_rank, energy_share, singular_values, stable_rank
-from golf.training.rate_pressure import bytes_besides_matrices
+from golf.training.penalty_strength import bytes_besides_matrices
 from golf.training.state import TrainingState
 
 # Sequences of each predicted size during training: the error from so few is below that of the entropy estimate. Batches

@@ -23,7 +23,7 @@ from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
 from golf.runtime.processes import ALONE, Processes
 from golf.training.diagnostics import diagnose, matrices_of, predict_size, score_model
-from golf.training.rate_pressure import with_strength
+from golf.training.penalty_strength import with_strength
 from golf.training.results import TrainResult
 from golf.training.state import TrainingState
 

@@ -24,7 +24,7 @@ from golf.compress.fisher import Fisher
 from golf.compress.low_rank import choose_rank, factorize, reconstruct, spectrum
 from golf.compress.matrix_sections import own_scales, pack_matrices, unpack_all_scales, unpack_matrix
 from golf.compress.quantize import STEPS_PER_OCTAVE, dequantize, from_codes, quantize, to_codes
-from golf.compress.scale_codes import Described, MatrixScales
+from golf.compress.scale_codes import MatrixLayout, MatrixScales
 from golf.errors import DamagedFile
 
 STATES = (0, trellis.STATES)
@@ -61,7 +61,7 @@ def size_of(coded):
 
 def there_and_back(coded, coder="best"):
     tables, packed_scales, sections = pack_one(coded, coder)
-    described = Described.of(coded, sections.get("residual", ("",))[0] == "conditional")
+    described = MatrixLayout.of(coded, sections.get("residual", ("",))[0] == "conditional")
     (scales,) = unpack_all_scales([described], *packed_scales)
     return unpack_matrix(
         coded.name,
@@ -130,7 +130,7 @@ def test_a_spread_that_is_no_signed_byte_is_refused_whatever_coded_it(code):
     forged[-1] = code
     sections = {"scales": entropy.encode(forged, coder="zstd")}
     with pytest.raises(DamagedFile, match="section w/scales: a context scale is out of range"):
-        own_scales("w", Described((9, 7), 0, 0, contextual=True), sections, None)
+        own_scales("w", MatrixLayout((9, 7), 0, 0, contextual=True), sections, None)
 
 
 def test_the_number_of_states_is_part_of_what_an_artifact_means():
@@ -366,9 +366,9 @@ def test_a_missing_section_and_a_scale_beyond_a_byte_are_refused_by_name():
     with pytest.raises(DamagedFile, match="section w/left"):
         unpack_matrix("w", (9, 7), 1, sections={k: v for k, v in sections.items() if k != "left"}, **options)
     with pytest.raises(DamagedFile, match="section scales"):
-        unpack_all_scales([Described((9, 7), 5, 0, contextual=True)], *packed_scales)
+        unpack_all_scales([MatrixLayout((9, 7), 5, 0, contextual=True)], *packed_scales)
     with pytest.raises(DamagedFile, match="section w/scales: is missing"):
-        own_scales("w", Described((9, 7), 1, 0, contextual=True), sections, tables)
+        own_scales("w", MatrixLayout((9, 7), 1, 0, contextual=True), sections, tables)
 
 
 def test_codes_round_steps_to_a_quarter_octave():

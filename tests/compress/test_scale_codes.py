@@ -19,7 +19,7 @@ from golf.compress.entropy import ideal_bits
 from golf.compress.quantize import StepCodes
 from golf.compress.scale_codes import (
     DEAD,
-    Described,
+    MatrixLayout,
     MatrixScales,
     pack_scales,
     plain_scales,
@@ -42,7 +42,7 @@ def scales(rows, columns, terms=(), contexts=None):
 
 def described(each, contextual):
     shape = len(each.steps.rows), len(each.steps.columns)
-    return Described(shape, len(each.terms), each.contexts.whole, contextual)
+    return MatrixLayout(shape, len(each.terms), each.contexts.whole, contextual)
 
 
 def same(first, second):

@@ -9,7 +9,7 @@ from golf.model import Transformer
 from golf.optim import Optimizers
 from golf.optim.rate_penalty import automatic_strength
 from golf.recipe import Recipe
-from golf.training.rate_pressure import with_strength
+from golf.training.penalty_strength import with_strength
 
 TOKENIZER = ByteTokenizer()
 

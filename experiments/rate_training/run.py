@@ -1,11 +1,12 @@
 """What a price on bits in training does to the packed model, at several caps and lengths of training.
 
     python -m experiments.rate_training.run --optimizer muon --steps 4000 --strengths 0,0.005,0.02 [--seeds 1,2,3]
-        [--caps 97kB,140kB,200kB] [--set SECTION.KEY=VALUE] [--work DIR] [--out FILE]
+        [--caps 97kB,140kB,200kB] [--set SECTION.KEY=VALUE] [--pack bare|shipped] [--work DIR] [--out FILE]
 
 The quickstart's shape. One training for each strength and seed, kept in --work and resumed there after an interruption;
 one pack of it for each cap. Every pack is one line of --out and is never repeated; several of these commands may share
-the work. Packs are fine-tuned towards the float model, so that nothing is compared but what training left.
+the work. `bare` packs are fine-tuned on few tokens towards the float model, so that nothing is compared but what
+training left; `shipped` packs are those of `golf pack`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ RESULTS = Path(__file__).with_name("results.jsonl")
 RECIPE = Path(__file__).parents[2] / "recipes" / "quickstart.toml"
 # Looks at the validation text slow a training down and have no part in it.
 _BASE = ("train.eval_every=1000000", "train.checkpoint_every=500", "optimizer.weight_decay=0")
-_PACK = ("pack.tune_tokens=131072", "pack.tune_text=0", "pack.low_rank=off", "pack.quantizer=uniform")
+_PACKS = {
+    "bare": ("pack.tune_tokens=131072", "pack.tune_text=0", "pack.low_rank=off", "pack.quantizer=uniform"),
+    "shipped": (),
+}
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,13 @@ class Job:
 
     training: Training
     cap: int
+    pack: str  # one of _PACKS
     work: Path
 
     @property
     def key(self) -> str:
         """What its line is found by."""
-        return f"{self.training.name}-{self.cap}"
+        return f"{self.training.name}-{self.cap}" + ("" if self.pack == "bare" else f"-{self.pack}")
 
 
 def trained(training: Training, folder: Path) -> Run:
@@ -95,7 +100,7 @@ def trained(training: Training, folder: Path) -> Run:
 def measure(job: Job) -> Record:
     """Train where that is not done, and pack; the line that is kept."""
     run = trained(job.training, job.work)
-    packing = opened(run.folder, [*_PACK, f"budget.cap={job.cap}"])
+    packing = opened(run.folder, [*_PACKS[job.pack], f"budget.cap={job.cap}"])
     float_score = validation(packing, packing.inputs.model)
     encoder = packing.encoder(packing.calibrated(), float_score)
     choice = packing.best(encoder, job.cap - CLAIM_SLACKS[0])
@@ -111,6 +116,7 @@ def measure(job: Job) -> Record:
         "strength": job.training.strength,
         "seed": job.training.seed,
         "cap": job.cap,
+        "pack": job.pack,
         "float_loss": float_score.loss,
         "loss": found.loss,
         "bpb": found.bpb,
@@ -129,6 +135,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="1")
     parser.add_argument("--caps", default="97kB,140kB,200kB")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--pack", choices=sorted(_PACKS), default="bare")
     parser.add_argument("--work", type=Path, default=Path("runs"))
     add_out_option(parser, RESULTS)
     given = parser.parse_args()
@@ -141,7 +148,7 @@ def main() -> None:
                     training = Training(
                         given.optimizer, given.steps, strength, int(seed), tuple(given.settings), follows
                     )
-                    yield Job(training, cap, given.work)
+                    yield Job(training, cap, given.pack, given.work)
 
     work(given.out, jobs, measure)
 

@@ -31,7 +31,8 @@ def tables(rows: list[Record]) -> list[str]:
 def _series(row: Record) -> tuple[str, str]:
     pairs = (setting.split("=", 1) for setting in row["settings"])
     settings = "".join(f", {key.rpartition('.')[2]} {value}" for key, value in pairs)
-    return row["optimizer"] + settings, f"{row['tokens_a_parameter']:g}"
+    pack = ", as shipped" if row.get("pack") == "shipped" else ""
+    return row["optimizer"] + settings + pack, f"{row['tokens_a_parameter']:g}"
 
 
 def _best(rows: list[Record], cap: int) -> str:

@@ -52,8 +52,10 @@ def load_inputs(
     if note:
         observer.note(note)
     state = RunState.of(checkpoint.state, source=str(run.checkpoint))
-    recipe = recipe_from_dict(state.recipe, source=str(run.checkpoint))
-    recipe = change_recipe(recipe, settings, sections=("budget", "pack", "verify"), source="golf pack")
+    trained = recipe_from_dict(state.recipe, source=str(run.checkpoint))
+    recipe = change_recipe(trained, settings, sections=("budget", "pack", "verify"), source="golf pack")
+    if another := trained_for_another_cap(trained, recipe):
+        observer.note(another)
     if (last := _last_step(recipe, state)) > state.step:
         observer.note(f"the training stopped at step {state.step} of {last}; packing that checkpoint")
     data = prepare(recipe.data, recipe.tokenizer, cache=cache, progress=observer.stage, stop=observer.check)
@@ -64,6 +66,18 @@ def load_inputs(
     seconds = state.elapsed or None
     tokens = state.step * recipe.train.batch_tokens if seconds else 0
     return PackInputs(recipe, model.to(device), data, device, seconds, tokens)
+
+
+def trained_for_another_cap(trained: Recipe, packed: Recipe) -> str | None:
+    """One sentence where the training's L1 penalty followed from other bytes than the pack's; else None."""
+    before, now = (recipe.budget.cap - recipe.budget.code_bytes for recipe in (trained, packed))
+    penalty = trained.optimizer.rate_penalty
+    if penalty.kind == "none" or penalty.strength != "auto" or abs(now - before) <= before / 20:
+        return None  # a twentieth, such as the bytes of code, moves the strength by less than the fit is good for
+    return (
+        f"this run's weights were trained for {before:,} bytes (optimizer.rate_penalty.strength = auto) and are packed "
+        f"into {now:,}; a training with budget.cap={packed.budget.cap} would lose less"
+    )
 
 
 def _last_step(recipe: Recipe, state: RunState) -> int:

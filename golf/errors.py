@@ -103,6 +103,12 @@ class Diverged(GolfError):
     exit_code = 6
 
 
+class NothingHeld(GolfError):
+    """A sound artifact whose loss could be held neither against its claim nor against a bound of the verifier's own."""
+
+    exit_code = 7
+
+
 class Interrupted(GolfError):
     """A signal asked for a stop; the work is saved and can be resumed."""
 

@@ -15,12 +15,14 @@ from golf.errors import DamagedFile
 # \x1a stops a listing on old consoles.
 MAGIC = b"\x89GOLF\r\n\x1a"
 # The version that is written, and all that are read. Any two differ in at least two bits, so that a flipped bit never
-# makes one of them another: there are no versions 3, 5 and 6.
-VERSION = 8
-VERSIONS = (1, 2, 4, 7, VERSION)
+# makes one of them another: there are no versions 3, 5, 6, 9 and 10.
+VERSION = 11
+VERSIONS = (1, 2, 4, 7, 8, VERSION)
 # The first version whose manifest is stored by columns, under a dictionary, and the first whose matrices share one
 # section for their scales.
 COLUMNS_FROM, SHARED_SCALES_FROM = 8, 8
+# The first version whose claims are about the text itself, with what its tokens leave out.
+RESTORING_FROM = 11
 # A manifest of 256 layers (the most a recipe allows) with five sections a matrix takes about 1.3 MB.
 MAX_MANIFEST = 8 << 20
 # magic, version, manifest_crc32, file_size, manifest_length, manifest_size, sha256; little endian, no padding

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from golf.artifact.canonical import MAX_INTEGER, Json
+from golf.artifact.layout import RESTORING_FROM, VERSION
 from golf.artifact.schema import (
     IDENTIFIER,
     PART,
@@ -66,7 +67,9 @@ class Claim:
     """What the packer measured on the re-read file: losses in nats per token, bpb in bits per byte.
 
     `float_val_loss` and `float_bpb` are those of the checkpoint; `tokens` and `bytes` count the text that was scored,
-    whose SHA-256 (hex) is `text_sha256`; `tolerance` is in nats per token.
+    whose SHA-256 (hex) is `text_sha256`; `tolerance` is in nats per token. `restoring_bits` are those that the tokens
+    leave out, absent where they are 0. Up to version 8 no claim counts them, and `bytes` and `text_sha256` are of what
+    the tokens decode to.
     """
 
     val_loss: float
@@ -79,6 +82,7 @@ class Claim:
     tolerance: float
     float_val_loss: float
     float_bpb: float
+    restoring_bits: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +117,13 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Give the JSON object, but for its key "sections"; `manifest_from_json` is the inverse."""
-        return asdict(self)
+        document = asdict(self)
+        if self.claim is not None and not self.claim.restoring_bits:
+            del document["claim"]["restoring_bits"]
+        return document
 
 
-def manifest_from_json(document: Mapping[str, Json]) -> Manifest:
+def manifest_from_json(document: Mapping[str, Json], *, version: int = VERSION) -> Manifest:
     """Manifest of an object without "sections"; raises DamagedFile naming the key that is wrong."""
     record = as_object(document, "the manifest", keys=keys_of(Manifest))
     return Manifest(
@@ -126,7 +133,7 @@ def manifest_from_json(document: Mapping[str, Json]) -> Manifest:
         tokenizer=_tokenizer(record["tokenizer"]),
         tensors=_tensors(record["tensors"]),
         content_sha256=as_text(record["content_sha256"], "content_sha256", SHA256),
-        claim=None if record["claim"] is None else _claim(record["claim"]),
+        claim=None if record["claim"] is None else _claim(record["claim"], version),
         budget=_budget(record["budget"]),
         versions={
             as_text(name, "a name in versions", IDENTIFIER): as_text(version, f"versions.{name}")
@@ -180,8 +187,10 @@ def _shape(value: Json, where: str, kind: str) -> tuple[int, ...]:
     return shape
 
 
-def _claim(value: Json) -> Claim:
-    record = as_object(value, "claim", keys=keys_of(Claim))
+def _claim(value: Json, version: int) -> Claim:
+    optional = {"restoring_bits"}
+    counts = version >= RESTORING_FROM and isinstance(value, dict) and value.keys() >= optional
+    record = as_object(value, "claim", keys=keys_of(Claim) - (set() if counts else optional))
     return Claim(
         val_loss=as_loss(record["val_loss"], "claim.val_loss"),
         bpb=as_loss(record["bpb"], "claim.bpb"),
@@ -193,6 +202,7 @@ def _claim(value: Json) -> Claim:
         tolerance=as_loss(record["tolerance"], "claim.tolerance"),
         float_val_loss=as_loss(record["float_val_loss"], "claim.float_val_loss"),
         float_bpb=as_loss(record["float_bpb"], "claim.float_bpb"),
+        restoring_bits=as_integer(record["restoring_bits"], "claim.restoring_bits", 1, MAX_INTEGER) if counts else 0,
     )
 
 

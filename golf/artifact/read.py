@@ -114,7 +114,7 @@ def _parse_body(content: bytes, header: Header, limits: Limits, path: Path | Non
     if "sections" not in document:
         raise DamagedFile(PART, "the manifest lacks the key 'sections'")
     rows = document.pop("sections")
-    manifest = manifest_from_json(document)
+    manifest = manifest_from_json(document, version=header.version)
     sections = sections_from_json(
         rows,
         content[end:],

@@ -16,7 +16,7 @@ from golf.errors import DamagedFile
 
 # "conditional" came with version 2, "adaptive" and "bpe" with version 8.
 _CODECS = ("raw", "zstd", "ans", "conditional", "adaptive", "bpe")
-CODECS = {1: _CODECS[:3], 2: _CODECS[:4], 4: _CODECS[:4], 7: _CODECS[:4], 8: _CODECS}
+CODECS = {1: _CODECS[:3], 2: _CODECS[:4], 4: _CODECS[:4], 7: _CODECS[:4], 8: _CODECS, 11: _CODECS}
 # A section of its own ("tokenizer", "small"), or a tensor's name, a slash and one of its parts ("a.b/left").
 _NAME = re.compile(rf"[a-z][a-z0-9_]*|{TENSOR_NAME.pattern}/[a-z][a-z0-9_]*")
 _CRC32 = re.compile(r"[0-9a-f]{8}")

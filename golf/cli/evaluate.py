@@ -28,6 +28,11 @@ from golf.cli.options import device_option, json_option
 @click.option("--window", type=click.IntRange(1, 1 << 20), help="Tokens of one window; default: the training's.")
 @click.option("--stride", type=click.IntRange(min=1), help="Slide the window by this many tokens, scoring the last.")
 @click.option("--reset", is_flag=True, help="Reset the context at the start of each document.")
+@click.option(
+    "--tokenizer",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The SentencePiece model of shards that lie without it: it says how many bytes their tokens stand for.",
+)
 @device_option
 @json_option
 def evaluate(
@@ -37,6 +42,7 @@ def evaluate(
     window: int | None,
     stride: int | None,
     reset: bool,
+    tokenizer: Path | None,
     device: str,
     as_json: bool,
 ) -> None:
@@ -61,6 +67,7 @@ def evaluate(
             window=window,
             stride=stride,
             reset=reset,
+            tokenizer=tokenizer,
             device=resolve_device(device),
             stop=stop,
             observer=observer,

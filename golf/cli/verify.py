@@ -30,11 +30,30 @@ if TYPE_CHECKING:
     "--code-bytes", type=click.IntRange(min=0), help="Bytes of code counted into the cap; default: the artifact's."
 )
 @click.option("--max-bpb", type=click.FloatRange(min=0, min_open=True), help="Largest bits per byte allowed.")
+@click.option("--max-loss", type=click.FloatRange(min=0, min_open=True), help="Largest nats per token allowed.")
 @click.option("--recipe", help="Take cap, code bytes and largest bits per byte from this recipe's [budget].")
+@click.option("--caps-only", is_flag=True, help="Hold the size alone; no loss is measured.")
 @click.option(
     "--data",
     type=click.Path(exists=True, path_type=Path),
-    help="Measure on this text: file, folder, .jsonl, or token shards (the validation shards of a folder).",
+    help="Your text: file, folder, .jsonl, or token shards (the validation shards of a folder).",
+)
+@click.option(
+    "--tokens",
+    type=click.IntRange(1, 1 << 40),
+    help="Most tokens of it that are scored; default 131,072. A claim has a slice of its own.",
+)
+@click.option("--window", type=click.IntRange(1, 1 << 20), help="Tokens of one window; default: the training's.")
+@click.option(
+    "--val-fraction",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Score the validation documents of golf's split at this share, not all of the text.",
+)
+@click.option("--text-field", default="text", show_default=True, help="The key that holds the text in .jsonl.")
+@click.option(
+    "--tokenizer",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The SentencePiece model of shards that lie without it: it says how many bytes their tokens stand for.",
 )
 @click.option("--max-memory", type=Size(), help="Most bytes that decoding may take; default 1GiB.")
 @device_option
@@ -44,35 +63,50 @@ def verify(
     cap: int | None,
     code_bytes: int | None,
     max_bpb: float | None,
+    max_loss: float | None,
     recipe: str | None,
+    caps_only: bool,
     data: Path | None,
+    tokens: int | None,
+    window: int | None,
+    val_fraction: float | None,
+    text_field: str,
+    tokenizer: Path | None,
     max_memory: int | None,
     device: str,
     as_json: bool,
 ) -> None:
     """Rebuild the model from ARTIFACT alone, measure its loss, and hold both against the caps.
 
-    A bare name that is not here is looked up in the newest run. Exit codes: 0 verified, 3 a bound is broken, 4 damaged.
+    The artifact's claim is held on the claim's own text; --max-bpb and --max-loss are held on yours. A bare name that
+    is not here is looked up in the newest run. Exit codes: 0 verified, 3 a bound is broken, 4 damaged, 7 sound, but its
+    loss could be held against nothing.
     """
     from golf.artifact import Limits
     from golf.cli.terminal import note, show, show_json, watching
-    from golf.errors import ClaimError, UsageError
+    from golf.errors import ClaimError, NothingHeld, UsageError
+    from golf.evaluation.verify import TextChoice
     from golf.evaluation.verify import verify as verify_flow
     from golf.report import verdict_table
     from golf.runtime.device import resolve_device
     from golf.runtime.interrupt import listening
     from golf.runtime.json_values import to_json
 
-    if max_bpb is not None and math.isnan(max_bpb):
-        raise UsageError("--max-bpb must be a number")
+    for flag, bound in (("--max-bpb", max_bpb), ("--max-loss", max_loss), ("--val-fraction", val_fraction)):
+        if bound is not None and math.isnan(bound):
+            raise UsageError(f"{flag} must be a number")
     path = find_artifact(artifact)
-    bounds = _bounds(cap, code_bytes, max_bpb, recipe)
+    bounds = _bounds(recipe, cap=cap, code_bytes=code_bytes, max_bpb=max_bpb, max_loss=max_loss)
+    if caps_only and bounds.of_loss:
+        raise UsageError("--caps-only measures no loss, so no loss can be bounded; drop one of the two")
+    choice = TextChoice(data, tokens, window, val_fraction, text_field, tokenizer)
     limits = Limits(max_decoded=max_memory) if max_memory else Limits()
     with listening() as stop, watching() as observer:
         verdict = verify_flow(
             path,
             bounds=bounds,
-            data=data,
+            choice=choice,
+            caps_only=caps_only,
             device=resolve_device(device),
             stop=stop,
             limits=limits,
@@ -81,12 +115,18 @@ def verify(
     for text in verdict.notes:
         note(text)
     if as_json:
-        show_json(to_json(verdict) | {"passed": verdict.passed, "claim_held": verdict.claim_held})
+        measured = {} if verdict.measured is None else to_json(verdict.measured)
+        state = {name: getattr(verdict, name) for name in ("passed", "claim_held", "loss_held")}
+        show_json(measured | to_json(verdict) | state)
     else:
         show([verdict_table(verdict)])
     if not verdict.passed:
         failed = ", ".join(check.name for check in verdict.checks if check.passed is False)
         raise ClaimError(f"{path} fails: {failed}")
+    if not verdict.loss_held and not caps_only:
+        raise NothingHeld(
+            f"{path} is sound, but its loss was held against nothing: bound it with --max-bpb, or ask for --caps-only"
+        )
 
 
 def find_artifact(path: Path) -> Path:
@@ -99,18 +139,16 @@ def find_artifact(path: Path) -> Path:
     return from_here(newest_run(find_workspace(Path.cwd()).artifacts, having=path.name).folder / path.name)
 
 
-def _bounds(cap: int | None, code_bytes: int | None, max_bpb: float | None, recipe: str | None) -> Bounds:
+def _bounds(recipe: str | None, **given: float | None) -> Bounds:
     """Bounds from the flags, and from the recipe where a flag is missing."""
     from golf.evaluation.verify import Bound, Bounds
     from golf.recipe import find_recipe, load_recipe
 
-    given = {"cap": cap, "code_bytes": code_bytes, "max_bpb": max_bpb}
-    flags = {"cap": "--cap", "code_bytes": "--code-bytes", "max_bpb": "--max-bpb"}
-    bounds = {key: Bound(value, flags[key]) for key, value in given.items() if value is not None}
+    bounds = {key: Bound(value, "--" + key.replace("_", "-")) for key, value in given.items() if value is not None}
     if recipe is not None:
         path = find_recipe(recipe)
         budget = load_recipe(path).budget
-        for key in given:
+        for key in ("cap", "code_bytes", "max_bpb"):
             if (value := getattr(budget, key)) is not None:
                 bounds.setdefault(key, Bound(value, str(path)))
     return Bounds(**bounds)

@@ -35,6 +35,7 @@ KNOWN = {
     7: frozenset(range(COLUMN_SCALES + 1)) | frozenset(range(SECOND_GRID, CLASSES)),
     8: frozenset(range(RESIDUALS)) | frozenset(range(SECOND_GRID, CLASSES)),
 }
+KNOWN[11] = KNOWN[8]
 _LOWEST_OCTAVE = -4
 _PER_OCTAVE = 2
 # From a standard deviation of 2^5 on, a symbol's low bits are coded as uniform, which costs below .001 bits a symbol.

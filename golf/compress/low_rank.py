@@ -21,6 +21,8 @@ from golf.compress.quantize import Symbols, dequantize, from_codes, quantize, to
 
 LowRank = Literal["auto", "off", "only"]
 
+# Rows of a product that are summed at a time, so that they stay in the cache.
+_ROWS = 32
 # λ: squared error per bit. A uniform quantizer of step 1 has D = 1/12, and dD/dR = -2 ln 2 D at high rate.
 BIT_PRICE = 2 * math.log(2) / 12
 
@@ -132,11 +134,23 @@ def factorize(given: Spectrum, scale: float, rank: int, low_rank: LowRank, *, fe
 
 
 def reconstruct(factors: Factors) -> NDArray[np.float32]:
-    """The decoded product left · right (M, N) float32 in scaled coordinates; the residual is the rest."""
+    """The decoded product left · right (M, N) float32 in scaled coordinates; the residual is the rest.
+
+    The same bits on every machine: the terms of each weight, exact in float64, are added in their order in float64 and
+    rounded once. A matrix product of a library has an order of its own, by CPU, threads and MKL_CBWR.
+    """
     steps = (factors.base * from_codes(factors.codes)).astype(np.float32)
-    left = torch.from_numpy(dequantize(factors.left) * steps)
-    right = torch.from_numpy(dequantize(factors.right) * steps[:, None])
-    return (left @ right).numpy()
+    left = (dequantize(factors.left) * steps).astype(np.float64)
+    right = (dequantize(factors.right) * steps[:, None]).astype(np.float64)
+    product = np.empty((len(left), right.shape[1]), dtype=np.float32)
+    for start in range(0, len(left), _ROWS):
+        rows = left[start : start + _ROWS]
+        total, term = np.zeros((2, len(rows), right.shape[1]))
+        for k in range(factors.rank):
+            np.multiply(rows[:, k, None], right[k], out=term)
+            total += term
+        product[start : start + _ROWS] = total
+    return product
 
 
 def _factor_bits(given: Spectrum, rank: int, squared_step: float) -> float:

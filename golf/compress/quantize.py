@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 # Rounding a log-step to a quarter octave costs about (ln 2 / 4)² / 24 = .1 % of the rate-distortion optimum.
 STEPS_PER_OCTAVE = 4
+# 2^(0/4) ... 2^(3/4), the nearest float64.
+_QUARTERS = np.array([1.0, 1.189207115002721, 1.4142135623730951, 1.681792830507429])
 # Symbols up to here are exact in float32 and int32; a larger one needs a coarser step.
 MAX_SYMBOL = (1 << 23) - 1
 
@@ -46,8 +48,12 @@ def to_codes(relative_steps: NDArray[np.float64]) -> tuple[float, NDArray[np.uin
 
 
 def from_codes(codes: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Inverse of `to_codes` up to the base."""
-    return np.exp2(codes.astype(np.float64) / STEPS_PER_OCTAVE)
+    """Inverse of `to_codes` up to the base: 2^(codes / 4), the same float64 on every CPU.
+
+    A library's exp2 may differ in its last bit from one instruction set to another.
+    """
+    octaves, quarters = np.divmod(codes.astype(np.int64), STEPS_PER_OCTAVE)
+    return np.ldexp(_QUARTERS[quarters], octaves.astype(np.int32))
 
 
 def quantize(values: NDArray[np.float32]) -> Symbols:

@@ -6,6 +6,7 @@ It does not use click, rich or golf's commands, since every golf module that it 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -13,8 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from golf.errors import GolfError, UsageError
-from golf.evaluation.verify import Bound, Bounds, verify
+from golf.errors import GolfError, NothingHeld, UsageError
+from golf.evaluation.verify import Bound, Bounds, TextChoice, verify
 from golf.packing.pack import pack
 from golf.packing.timing import reserve
 from golf.recipe import Recipe, parse_recipe
@@ -83,7 +84,8 @@ def _evaluate(artifact: Path, script: Path, data: Path | None, device: str, stop
     """Measure the artifact against its own claim and cap, with the script's bytes counted; returns the exit code."""
     code = script.stat().st_size
     bounds = Bounds(code_bytes=Bound(code, "script"))
-    verdict = verify(artifact, bounds=bounds, data=data, device=resolve_device(device), stop=stop)
+    choice = TextChoice(data=data, tokenizer=_place("TOKENIZER_PATH"))
+    verdict = verify(artifact, bounds=bounds, choice=choice, device=resolve_device(device), stop=stop)
     for line in size_lines(model=verdict.size, code=code):
         print(line, file=log)
     for check in verdict.checks:
@@ -91,8 +93,13 @@ def _evaluate(artifact: Path, script: Path, data: Path | None, device: str, stop
         print(f"{check.name}: expected {check.expected}, actual {check.actual}: {state}", file=log)
     for note in verdict.notes:
         print(f"note: {note}", file=log)
-    print(final_line(loss=verdict.loss, bpb=verdict.bpb, seconds=verdict.seconds), file=log, flush=True)
-    return 0 if verdict.passed else 3
+    found = verdict.measured
+    if found is not None:
+        bpb = math.nan if found.contest_bpb is None else found.contest_bpb
+        if found.restoring_bits:
+            print(f"lossless bpb:{found.bpb:.8f}, restoring the text: {found.restoring_bits} bits", file=log)
+        print(final_line(loss=found.loss, bpb=bpb, seconds=verdict.seconds), file=log, flush=True)
+    return 3 if not verdict.passed else 0 if verdict.loss_held else NothingHeld.exit_code
 
 
 def _train(recipe: Recipe, script: Path, arguments: argparse.Namespace, stop: StopFlag) -> int:

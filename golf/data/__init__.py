@@ -3,8 +3,9 @@
 from golf.data.batches import Batches
 from golf.data.bpe import train_sentencepiece
 from golf.data.corpus import documents, whole_text
-from golf.data.prepare import TokenSet, evaluation_tokens, prepare, text_accounting, text_tokens
-from golf.data.shardfolder import TOKENIZER_FILE, holds_shards, refuse_other_tokenizer
+from golf.data.evaluation_text import EvaluationText, evaluation_text, whole_evaluation_text
+from golf.data.prepare import TokenSet, prepare
+from golf.data.shardfolder import TOKENIZER_FILE, holds_shards, tokenizer_of_shards
 from golf.data.shards import TokenStream, check_tokens, open_shard, shard_length, write_shard
 from golf.data.shardset import make_shards, refuse_shards, train_tokenizer
 from golf.data.textfiles import Document
@@ -24,6 +25,7 @@ __all__ = [
     "Batches",
     "ByteTokenizer",
     "Document",
+    "EvaluationText",
     "SentencePieceTokenizer",
     "TokenSet",
     "TokenStream",
@@ -31,19 +33,18 @@ __all__ = [
     "accounting",
     "check_tokens",
     "documents",
-    "evaluation_tokens",
+    "evaluation_text",
     "holds_shards",
     "load_tokenizer",
     "make_shards",
     "open_shard",
     "prepare",
-    "refuse_other_tokenizer",
     "refuse_shards",
     "shard_length",
-    "text_accounting",
-    "text_tokens",
+    "tokenizer_of_shards",
     "train_sentencepiece",
     "train_tokenizer",
+    "whole_evaluation_text",
     "whole_text",
     "write_shard",
     "xz_bits_per_byte",

@@ -1,4 +1,4 @@
-"""Prepare token streams from a recipe's `[data]` and `[tokenizer]`, and validation tokens alone for verify."""
+"""Prepare token streams from a recipe's `[data]` and `[tokenizer]`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import sentencepiece
 
 from golf import recipe
@@ -21,8 +20,9 @@ from golf.data.cache import (
     write_split,
     write_tokenizer,
 )
-from golf.data.corpus import SPLITS, Split, documents, whole_text
-from golf.data.shards import Tokens, TokenStream, open_shard
+from golf.data.corpus import SPLITS, Split, documents
+from golf.data.shardfolder import shard_files
+from golf.data.shards import Tokens, TokenStream
 from golf.data.textfiles import Document
 from golf.data.tokenizer import Accounting, ByteTokenizer, Tokenizer, load_tokenizer, with_bos
 from golf.errors import DataError, EnvironmentFailure, Interrupted, naming
@@ -74,48 +74,6 @@ def prepare(
     splits = read_splits(folder, vocab_size=chosen.vocab_size) or _encode(data, chosen, texts, folder, watch)
     train, val = splits["train"], splits["val"]
     return TokenSet(train.stream, val.stream, chosen, fingerprint, train.accounting, val.accounting)
-
-
-def evaluation_tokens(
-    data: recipe.Data, tokenizer: Tokenizer, *, limit: int | None, stop: Stop | None = None
-) -> Tokens:
-    """The validation split alone, (n,) uint16 with BOS before each document, at most `limit` tokens.
-
-    Training text is read only to be excluded, and no cache is used. Law: equals the first tokens of `prepare(...).val`
-    for the same text and tokenizer.
-    """
-    if data.source == "shards":
-        stream = TokenStream(_shard_files(data, "val"), vocab_size=tokenizer.vocab_size)
-        return stream.slice(0, len(stream) if limit is None else min(limit, len(stream)))
-    return _take(documents(data, "val"), tokenizer, limit, _Watch(None, stop))
-
-
-def text_tokens(
-    path: Path, data: recipe.Data, tokenizer: Tokenizer, *, limit: int | None, stop: Stop | None = None
-) -> Tokens:
-    """All of another text, read as `data` reads its own, or one `.bin` shard: (n,) uint16, at most `limit` tokens."""
-    if path.suffix == ".bin":
-        return np.array(open_shard(path, tokenizer.vocab_size)[:limit])
-    return _take(whole_text(path, data), tokenizer, limit, _Watch(None, stop))
-
-
-def text_accounting(
-    data: recipe.Data, tokenizer: Tokenizer, *, path: Path | None, limit: int, stop: Stop | None = None
-) -> Accounting | None:
-    """Counted and real bytes of the documents of the first `limit` evaluation tokens.
-
-    The text is that of `text_tokens` where `path` is given, else of `evaluation_tokens`. None for shards, whose text is
-    not available. An untrusted tokenizer could count more bytes than the text has, and so give fewer bits per byte.
-    """
-    if (data.source == "shards" and path is None) or (path is not None and path.suffix == ".bin"):
-        return None
-    watch, total = _Watch(None, stop), Accounting()
-    for document in documents(data, "val") if path is None else whole_text(path, data):
-        watch.poll()
-        total = total.add(tokenizer, document.text, with_bos(tokenizer, document.text))
-        if total.tokens >= limit:
-            break
-    return total
 
 
 class _Watch:
@@ -248,28 +206,8 @@ def _shards(data: recipe.Data, section: recipe.Tokenizer) -> TokenSet:
     if section.kind == "sentencepiece" and not section.path:
         raise DataError("shards do not hold their tokenizer; name its .model as tokenizer.path")
     tokenizer = _given_tokenizer(section)
-    files = {split: _shard_files(data, split) for split in SPLITS}
+    files = {split: shard_files(data, split) for split in SPLITS}
     train, val = (TokenStream(files[split], vocab_size=tokenizer.vocab_size) for split in SPLITS)
     # names and sizes, not the content: it may be 20 GB
     listed = [f"{split} {path.name} {path.stat().st_size}" for split in SPLITS for path in files[split]]
     return TokenSet(train, val, tokenizer, cache_key(tokenizer.digest, *listed), None, None)
-
-
-def _shard_files(data: recipe.Data, split: str) -> list[Path]:
-    folder = Path(data.path or "")
-    found = sorted(folder.glob(f"*{split}*.bin"))
-    if not found:
-        raise DataError(f"no file *{split}*.bin in {folder}; data.path is the folder that holds the shards")
-    return list(found)
-
-
-def _take(texts: Iterable[Document], tokenizer: Tokenizer, limit: int | None, watch: _Watch) -> Tokens:
-    """Tokens (n,) of `texts`, stopping at `limit`."""
-    parts, size = [np.zeros(0, dtype=np.uint16)], 0
-    for document in texts:
-        watch.poll()
-        parts.append(with_bos(tokenizer, document.text))
-        size += len(parts[-1])
-        if limit is not None and size >= limit:
-            break
-    return np.concatenate(parts)[:limit]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from golf.data.corpus import SPLITS
 from golf.data.tokenizer import Tokenizer
-from golf.errors import EnvironmentFailure, UsageError
+from golf.errors import DataError, EnvironmentFailure, UsageError
+from golf.recipe import Data
 
 # The tokenizer that golf data prepare writes; and the contest's layout, datasets/NAME/ with models in tokenizers/.
 TOKENIZER_FILE, _DATASETS, _TOKENIZERS = "tokenizer.model", "datasets", "tokenizers"
@@ -18,19 +19,34 @@ def holds_shards(path: Path) -> bool:
     return path.suffix == ".bin" or (path.is_dir() and any(any(path.glob(f"*_{split}_*.bin")) for split in SPLITS))
 
 
-def refuse_other_tokenizer(path: Path, tokenizer: Tokenizer) -> None:
-    """Raise UsageError where the shards at `path` are known to be of another tokenizer.
+def shard_files(data: Data, split: str) -> list[Path]:
+    """The shards of a split in the folder `data.path`, by name; raises DataError where there is none."""
+    folder = Path(data.path or "")
+    found = sorted(folder.glob(f"*{split}*.bin"))
+    if not found:
+        raise DataError(f"no file *{split}*.bin in {folder}; data.path is the folder that holds the shards")
+    return list(found)
 
-    Known from tokenizer.model next to them, or, in the contest's layout, from tokenizers/ next to datasets/.
+
+def tokenizer_of_shards(path: Path, tokenizer: Tokenizer, *, given: Path | None = None) -> str | None:
+    """Who says, besides the model, that the shards at `path` are of its `tokenizer`; None where nobody does.
+
+    That is `given`, tokenizer.model next to the shards, or, in the contest's layout, a model in tokenizers/ next to
+    datasets/. Byte tokens have one meaning everywhere. Raises UsageError where it is known to be another tokenizer:
+    shards hold no text, and a model that came with a tokenizer of its own would say how many bytes it stands for.
     """
     folder = path if path.is_dir() else path.parent
     beside = folder / TOKENIZER_FILE
-    models = [beside] if beside.is_file() else list(_published(folder)) if tokenizer.serialized else []
+    models = [given] if given else [beside] if beside.is_file() else list(_published(folder))
+    if given is None and not beside.is_file() and not tokenizer.serialized:
+        return "byte tokens"
     try:
-        if models and tokenizer.serialized not in (model.read_bytes() for model in models):
-            raise UsageError(f"{path} holds tokens of another tokenizer than the model's: {models[0]}")
+        same = [str(model) for model in models if model.read_bytes() == tokenizer.serialized]
     except OSError as error:
         raise EnvironmentFailure(f"cannot read {error.filename}: {error.strerror or error}") from error
+    if models and not same:
+        raise UsageError(f"{path} holds tokens of another tokenizer than the model's: {models[0]}")
+    return same[0] if same else None
 
 
 def _published(folder: Path) -> Iterator[Path]:

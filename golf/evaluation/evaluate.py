@@ -8,22 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from golf.artifact import open_artifact
 from golf.data import (
-    Accounting,
-    evaluation_tokens,
+    EvaluationText,
+    evaluation_text,
     holds_shards,
     load_tokenizer,
-    refuse_other_tokenizer,
-    text_accounting,
-    text_tokens,
+    tokenizer_of_shards,
+    whole_evaluation_text,
 )
 from golf.errors import DamagedCheckpoint, DataError, UsageError
-from golf.evaluation.loss import measure_loss
 from golf.evaluation.rebuild import Rebuilt, rebuild
 from golf.evaluation.results import Evaluation
+from golf.evaluation.score_text import score_text
 from golf.model import BOS_ID
 from golf.recipe import Data, recipe_from_dict
 from golf.run.checkpoint import load_checkpoint, load_latest
@@ -33,7 +31,7 @@ from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
 
 _STOPPED = "stopped while measuring"
-_ALL = 1 << 40
+_STDLIB = "this Python's standard library"
 
 
 def evaluate(
@@ -44,6 +42,7 @@ def evaluate(
     window: int | None,
     stride: int | None,
     reset: bool,
+    tokenizer: Path | None = None,
     device: torch.device,
     stop: StopFlag,
     observer: Observer = Observer(),
@@ -53,46 +52,55 @@ def evaluate(
     `data` is a folder of the contest's shards, of which the validation shards are scored, one .bin file, or text; by
     default the recipe's own validation split. At most `tokens` tokens are read. `window` defaults to the recipe's
     sequence length; without `stride` adjacent windows without overlap are scored, as the contest does by default.
-    `reset` keeps the context within a document. Raises UsageError, DataError, DamagedFile.
+    `reset` keeps the context within a document. `tokenizer` is that of shards, which do not name it: their bytes are
+    counted where it is known to be the model's. Raises UsageError, DataError, DamagedFile.
     """
     began, check = time.monotonic(), partial(stop.raise_if_stopped, _STOPPED)
     loaded = _load(path, check, observer)
-    if data is not None and holds_shards(data):
-        refuse_other_tokenizer(data, loaded.tokenizer)
-    text, name, counted = _text(loaded, data, tokens, check)
+    of_shards = loaded.recipe.data.source == "shards" if data is None else holds_shards(data)
+    counted_by = _counted_by(loaded, path, data, tokenizer) if of_shards else None
+    text, name = _text(loaded, data, tokens, check)
     length = window or loaded.recipe.train.sequence_length
     if stride is not None and stride > length:
         raise UsageError(f"--stride {stride} is more than the window {length}: some targets would never be scored")
-    starts = np.flatnonzero(text[:-1] == BOS_ID).astype(np.int64)
+    starts = np.flatnonzero(text.tokens[:-1] == BOS_ID).astype(np.int64)
     if reset and (not len(starts) or starts[0]):
         starts = np.concatenate(([0], starts))
-    found = measure_loss(
+    found = score_text(
         loaded.model.to(device),
         text,
-        loaded.tokenizer.byte_counts(text),
+        loaded.tokenizer,
         sequence_length=length,
         stride=length if reset and stride is None else stride,
-        documents=starts if reset else None,
+        resets=starts if reset else None,
         device=device,
         progress=lambda share: observer.stage("measure", share),
         stop=check,
     )
-    seconds = time.monotonic() - began
+    known = not of_shards or counted_by is not None
     return Evaluation(
         model=path,
         text=name,
         loss=found.loss,
-        bpb=found.bpb,
+        bpb=found.bpb if known else None,
+        contest_bpb=found.contest_bpb if known else None,
         tokens=found.tokens,
-        bytes=found.bytes,
-        text_bytes=None if counted is None else counted.text_bytes,
-        counted_bytes=None if counted is None else counted.counted_bytes,
+        bytes=found.bytes if known else None,
+        restoring_bits=found.restoring_bits,
+        counted_by=counted_by,
         window=length,
         stride=stride,
         reset=reset,
         documents=len(starts),
-        seconds=round(seconds, 3),
+        seconds=round(time.monotonic() - began, 3),
     )
+
+
+def _counted_by(loaded: Rebuilt, path: Path, data: Path | None, tokenizer: Path | None) -> str | None:
+    """Who counts the bytes of shards: a tokenizer that is not the artifact's own, or the run's, which is the user's."""
+    shards = data or Path(loaded.recipe.data.path or "")
+    known = tokenizer_of_shards(shards, loaded.tokenizer, given=tokenizer)
+    return known or (str(path) if path.is_dir() or path.suffix == ".safetensors" else None)
 
 
 def _load(path: Path, check: partial[None], observer: Observer) -> Rebuilt:
@@ -119,19 +127,16 @@ def _load(path: Path, check: partial[None], observer: Observer) -> Rebuilt:
     return Rebuilt(model.eval(), tokenizer, recipe)
 
 
-def _text(
-    loaded: Rebuilt, data: Path | None, tokens: int | None, check: partial[None]
-) -> tuple[NDArray[np.uint16], str, Accounting | None]:
-    """Tokens to score, the text's name, and the bytes of tokens and text where they are known."""
-    section, limit = loaded.recipe.data, tokens or _ALL
+def _text(loaded: Rebuilt, data: Path | None, tokens: int | None, check: partial[None]) -> tuple[EvaluationText, str]:
+    """The text to score, and its name."""
+    section = loaded.recipe.data
     if data is not None and data.is_dir() and holds_shards(data):
         section, data = Data(source="shards", path=str(data)), None
     if data is None:
-        name = section.path or "this Python's standard library"
-        found = evaluation_tokens(section, loaded.tokenizer, limit=tokens, stop=check)
-        name = f"the validation split of {name}"
+        name = f"the validation split of {section.path or _STDLIB}"
+        found = evaluation_text(section, loaded.tokenizer, limit=tokens, stop=check)
     else:
-        name, found = str(data), text_tokens(data, section, loaded.tokenizer, limit=tokens, stop=check)
-    if len(found) < 2:
+        name, found = str(data), whole_evaluation_text(data, section, loaded.tokenizer, limit=tokens, stop=check)
+    if len(found.tokens) < 2:
         raise DataError(f"{name} holds no text to score; name another with --data")
-    return found, name, text_accounting(section, loaded.tokenizer, path=data, limit=limit, stop=check)
+    return found, name

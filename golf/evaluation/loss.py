@@ -26,11 +26,22 @@ class Score:
     """Nats per token."""
     tokens: int
     bytes: int
+    restoring_bits: int = 0
+    """Bits of the script that turns what the tokens decode to into the text (golf.evaluation.restore)."""
+    counted_bytes: int | None = None
+    """Bytes that the tokens count as, where that is not `bytes`."""
 
     @property
     def bpb(self) -> float:
-        """Bits per byte: (nats per token / ln 2) · tokens / bytes."""
-        return bits_per_byte(self.loss, tokens=self.tokens, bytes_=self.bytes)
+        """Bits per byte of a lossless code: ((nats per token / ln 2) · tokens + restoring_bits) / bytes."""
+        extra = self.restoring_bits / self.bytes if self.bytes else 0.0
+        return bits_per_byte(self.loss, tokens=self.tokens, bytes_=self.bytes) + extra
+
+    @property
+    def contest_bpb(self) -> float:
+        """The contest's bits per byte: of the bytes that the tokens count as, whatever the tokenizer changed."""
+        bytes_ = self.bytes if self.counted_bytes is None else self.counted_bytes
+        return bits_per_byte(self.loss, tokens=self.tokens, bytes_=bytes_)
 
 
 def bits_per_byte(loss: float, *, tokens: int, bytes_: int) -> float:

@@ -8,19 +8,21 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's loss on a text; `counted_bytes` are the bytes that its tokens stand for, `text_bytes` the text's own.
-
-    Both are None where they are not known.
-    """
+    """A model's loss on a text."""
 
     model: Path
     text: str
     loss: float
-    bpb: float
+    bpb: float | None
+    """Bits per byte of the text; None for shards where nobody but the model says what its tokens stand for."""
+    contest_bpb: float | None
+    """The contest's bits per byte, which leave out what the tokenizer changed."""
     tokens: int
-    bytes: int
-    text_bytes: int | None
-    counted_bytes: int | None
+    bytes: int | None
+    restoring_bits: int
+    """Bits that restore the text from what its tokens decode to."""
+    counted_by: str | None
+    """Whose tokenizer counted the bytes of shards; None for text."""
     window: int
     stride: int | None
     reset: bool
@@ -41,20 +43,39 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What a verdict measured on one text; fields as those of Evaluation."""
+
+    text: str
+    chosen_by: str
+    """Whose choice the text was: the artifact's, or the verifier's (--data)."""
+    loss: float
+    bpb: float | None
+    contest_bpb: float | None
+    tokens: int
+    bytes: int | None
+    restoring_bits: int
+    counted_by: str | None
+
+
+@dataclass(frozen=True)
 class Verdict:
     """Size and loss of an artifact, measured from the file alone, and all checks."""
 
     artifact: Path
     size: int
-    loss: float
-    bpb: float
-    tokens: int
-    bytes: int
-    text: str
-    """Name of the text that was scored."""
+    claim: Measured | None
+    """The model on the claim's text; None where that text was not there, or nothing is claimed."""
+    own: Measured | None
+    """The model on the verifier's text, or, where neither a text nor a claim was at hand, on the artifact's."""
     notes: list[str]
     checks: list[Check]
     seconds: float
+
+    @property
+    def measured(self) -> Measured | None:
+        """The measurement that the verifier asked for; None under --caps-only."""
+        return self.own or self.claim
 
     @property
     def passed(self) -> bool:
@@ -64,4 +85,13 @@ class Verdict:
     @property
     def claim_held(self) -> bool:
         """Whether the loss was checked against the artifact's claim, which is possible only on the claim's own text."""
-        return any(check.name == "nats per token" for check in self.checks)
+        return self.claim is not None
+
+    @property
+    def loss_held(self) -> bool:
+        """Whether the loss was checked at all: against the claim, or against a bound of the verifier's own."""
+        return self.claim_held or any(check.name in LOSS_BOUNDS for check in self.checks)
+
+
+# Names of the checks that hold a loss against a bound of the verifier's own.
+LOSS_BOUNDS = ("largest bits per byte", "largest nats per token")

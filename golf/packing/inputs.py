@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
-from golf.data import TokenSet, prepare
+from golf.data import EvaluationText, TokenSet, evaluation_text, prepare
 from golf.errors import UsageError
 from golf.model import Transformer
 from golf.recipe import Recipe, change_recipe, recipe_from_dict
@@ -32,6 +33,15 @@ class PackInputs:
     """Seconds of the training; None where they are unknown, as for imported weights."""
     tokens_trained: int = 0
     """Tokens that the training read; 0 where they are unknown."""
+
+    @cached_property
+    def validation(self) -> EvaluationText:
+        """The validation text of the claim, read again from its files, so that its bytes are the text's own."""
+        # one more token than targets, so that a power of two of them are scored
+        limit = self.recipe.verify.tokens + 1
+        if self.recipe.data.source == "shards":
+            return EvaluationText(self.data.val.slice(0, min(limit, len(self.data.val))))
+        return evaluation_text(self.recipe.data, self.data.tokenizer, limit=limit)
 
     def with_code_bytes(self, code_bytes: int) -> PackInputs:
         """The same inputs with the bytes of the code that ships their recipe counted into the cap."""

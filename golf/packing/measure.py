@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from golf.artifact import assemble, open_artifact
-from golf.evaluation.loss import Score, measure_loss
+from golf.evaluation.loss import Score
 from golf.evaluation.rebuild import rebuild
+from golf.evaluation.score_text import score_text
 from golf.model import Transformer
 from golf.packing.encoder import EncodedModel
 from golf.packing.inputs import PackInputs
@@ -35,23 +36,15 @@ def held_out_gap(model: Transformer, rebuilt: Transformer, windows: TextWindows)
 
 def validation_score(inputs: PackInputs, model: Transformer, observer: Observer) -> Score:
     """Score of `model` on the validation text of the claim."""
-    data = inputs.data
-    # one more token than targets, so that a power of two of them are scored
-    tokens = data.val.slice(0, min(inputs.recipe.verify.tokens + 1, len(data.val)))
-    return measure_loss(
+    return score_text(
         model,
-        tokens,
-        data.tokenizer.byte_counts(tokens),
+        inputs.validation,
+        inputs.data.tokenizer,
         sequence_length=inputs.recipe.train.sequence_length,
         device=inputs.device,
         progress=lambda share: observer.stage("measure", share),
         stop=observer.check,
     )
-
-
-def scored_text(inputs: PackInputs, found: Score) -> bytes:
-    """The text of the scored targets and of the first context token."""
-    return inputs.data.tokenizer.decode(inputs.data.val.slice(0, found.tokens + 1))
 
 
 def score_as_written(inputs: PackInputs, encoded: EncodedModel, out: Path, observer: Observer) -> Score:

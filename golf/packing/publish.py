@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +9,10 @@ from golf.artifact import Claim, assemble
 from golf.compress.rate_search import Solution
 from golf.errors import CapError
 from golf.evaluation.loss import Score
+from golf.evaluation.score_text import text_sha256
 from golf.packing.encoder import EncodedModel, ModelEncoder
 from golf.packing.inputs import PackInputs
-from golf.packing.measure import score_as_written, scored_text
+from golf.packing.measure import score_as_written
 from golf.packing.search import solve_near
 from golf.runtime import durable
 from golf.runtime.observer import Observer
@@ -55,10 +55,11 @@ def claim_of(inputs: PackInputs, found: Score, float_score: Score) -> Claim:
         bpb=round(found.bpb, 6),
         tokens=found.tokens,
         bytes=found.bytes,
-        text_sha256=hashlib.sha256(scored_text(inputs, found)).hexdigest(),
+        text_sha256=text_sha256(inputs.validation, inputs.data.tokenizer, found.tokens),
         device=inputs.device.type,
         dtype="float32",
         tolerance=inputs.recipe.verify.loss_tolerance,
         float_val_loss=round(float_score.loss, 6),
         float_bpb=round(float_score.bpb, 6),
+        restoring_bits=found.restoring_bits,
     )

@@ -17,9 +17,16 @@ def evaluation_table(result: Evaluation) -> Table:
     if result.reset:
         made.add_row("context", f"starts anew at each of {result.documents:,} documents")
     made.add_row("nats per token", f"{result.loss:.6f}")
-    made.add_row("bits per byte", f"{result.bpb:.6f}")
-    made.add_row("scored", f"{result.tokens:,} tokens, {result.bytes:,} bytes")
-    if result.text_bytes is not None and result.counted_bytes != result.text_bytes:
-        made.add_row("bytes of the text", f"{result.text_bytes:,}; its tokens stand for {result.counted_bytes:,}")
+    if result.bpb is None or result.bytes is None:
+        made.add_row("bits per byte", "unknown: nobody but the model says what these tokens stand for (--tokenizer)")
+        made.add_row("scored", f"{result.tokens:,} tokens")
+    else:
+        made.add_row("bits per byte", f"{result.bpb:.6f}")
+        if result.restoring_bits:
+            made.add_row("the contest's number", f"{result.contest_bpb:.6f}, which leaves out the next line")
+            made.add_row("restoring the text", f"{result.restoring_bits:,} bits, which the tokens do not hold")
+        made.add_row("scored", f"{result.tokens:,} tokens, {result.bytes:,} bytes")
+        if result.counted_by:
+            made.add_row("bytes counted by", result.counted_by)
     made.add_row("time", f"{result.seconds:.1f} s, {result.tokens / max(result.seconds, 1e-9):,.0f} tokens/s")
     return made

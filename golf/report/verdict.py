@@ -2,26 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.table import Table
 from rich.text import Text
 
-from golf.evaluation.results import Check, Verdict
+from golf.evaluation.results import Check, Measured, Verdict
 from golf.report.tables import literal, table
 
 _MARKS = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("-", "")}
 
 
 def verdict_table(verdict: Verdict) -> Table:
-    """One row per check, with the source of its bound."""
-    state = "FAILED" if not verdict.passed else "VERIFIED" if verdict.claim_held else "WITHIN CAPS, NO CLAIM HELD:"
-    made = table(f"{state} {verdict.artifact}", "", "expected", "actual", "margin", "by", "")
+    """One row per check, with the source of its bound; below it each measurement."""
+    made = table(f"{_state(verdict)} {verdict.artifact}", "", "expected", "actual", "margin", "by", "")
     for check in verdict.checks:
         mark, style = _MARKS[check.passed]
         made.add_row(check.name, *_figures(check), check.whose, Text(mark, style=style))
-    scored = f"{verdict.tokens:,} tokens, {verdict.bytes:,} bytes of {verdict.text}, in {verdict.seconds:.1f} s"
-    made.caption = literal(scored)
+    made.caption = literal("\n".join([*_lines(verdict), f"in {verdict.seconds:.1f} s"]))
     made.caption_justify = "left"
     return made
+
+
+def _state(verdict: Verdict) -> str:
+    if not verdict.passed:
+        return "FAILED"
+    if verdict.measured is None:
+        return "WITHIN THE CAP, NO LOSS MEASURED:"
+    return "VERIFIED" if verdict.loss_held else "WITHIN THE CAP, LOSS HELD AGAINST NOTHING:"
+
+
+def _lines(verdict: Verdict) -> Iterator[str]:
+    if verdict.claim is not None:
+        yield f"claim: {_slice(verdict.claim)}; the slice is the artifact's choice"
+    if verdict.own is not None:
+        whose = "yours" if verdict.own.chosen_by == "--data" else "named by the artifact"
+        yield f"{_slice(verdict.own)}; this text is {whose}"
+    for found in (verdict.claim, verdict.own):
+        if found is not None:
+            yield from measured_lines(found)
+
+
+def _slice(found: Measured) -> str:
+    size = "" if found.bytes is None else f", {found.bytes:,} bytes"
+    return f"{found.tokens:,} tokens{size} of {found.text}"
+
+
+def measured_lines(found: Measured) -> Iterator[str]:
+    """What a reader must know of a measurement besides its figures."""
+    if found.restoring_bits:
+        yield (
+            f"restoring the text: {found.restoring_bits:,} bits, counted into bits per byte; the contest's number, "
+            f"which leaves them out: {found.contest_bpb:.6f}"
+        )
+    if found.bytes is None:
+        yield "shards without a tokenizer beside them: nobody but the model says what their tokens stand for"
+    elif found.counted_by:
+        yield f"bytes as counted by {found.counted_by}"
 
 
 def _figures(check: Check) -> list[str]:

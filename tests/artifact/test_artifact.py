@@ -189,7 +189,7 @@ def test_the_specification_names_every_key_and_every_bound():
 def test_a_reader_of_columns_written_from_the_specification_alone_agrees():
     content = sample()
     version, length = (struct.unpack_from("<8sIIQQQ32s", content)[place] for place in (1, 4))
-    assert version == 8
+    assert version == 11
     dictionary = zstandard.ZstdCompressionDict(manifest_dictionary(), dict_type=zstandard.DICT_TYPE_RAWCONTENT)
     frame, payload = content[72 : 72 + length], content[72 + length :]
     manifest = json.loads(zstandard.ZstdDecompressor(dict_data=dictionary).decompress(frame))

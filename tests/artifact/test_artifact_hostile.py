@@ -115,10 +115,14 @@ def test_other_files_are_no_artifacts(content):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("version", 9, "header: format version 9; this golf reads versions 1, 2, 4, 7, 8, a newer one may read it"),
-        ("version", 0, "header: format version 0 does not exist; this golf reads versions 1, 2, 4, 7, 8"),
-        ("version", 5, "header: format version 5 does not exist; this golf reads versions 1, 2, 4, 7, 8"),
-        ("version", 3, "header: format version 3 does not exist; this golf reads versions 1, 2, 4, 7, 8"),
+        (
+            "version",
+            12,
+            "header: format version 12; this golf reads versions 1, 2, 4, 7, 8, 11, a newer one may read it",
+        ),
+        ("version", 0, "header: format version 0 does not exist; this golf reads versions 1, 2, 4, 7, 8, 11"),
+        ("version", 5, "header: format version 5 does not exist; this golf reads versions 1, 2, 4, 7, 8, 11"),
+        ("version", 3, "header: format version 3 does not exist; this golf reads versions 1, 2, 4, 7, 8, 11"),
         ("manifest_crc32", 1, "header: altered: its length or CRC-32 of the manifest is not that of the file"),
         ("file_size", len(SAMPLE) + 2000, "file: truncated, "),
         ("file_size", 72, "but it ends at 72"),

@@ -15,7 +15,7 @@ from golf.errors import DamagedFile, Interrupted, UsageError
 from golf.evaluation.rebuild import rebuild
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-FILES = sorted(GOLDEN.glob("*.bin"))
+FILES = sorted(GOLDEN.glob("*.bin"), key=lambda path: int(path.stem[1:]))
 
 
 def test_there_is_one_for_this_version():

@@ -20,17 +20,18 @@ from golf.data import (
     bpe,
     cache,
     documents,
-    evaluation_tokens,
+    evaluation_text,
     load_tokenizer,
     prepare,
-    text_tokens,
     train_sentencepiece,
+    whole_evaluation_text,
     write_shard,
 )
 from golf.errors import DamagedFile, DamagedShard, DataError, Interrupted
 
 # The package exports the function under the same name as its module.
 MODULE = sys.modules["golf.data.prepare"]
+EVALUATION = sys.modules["golf.data.evaluation_text"]
 BYTES = recipe.Tokenizer(kind="bytes")
 SMALL = recipe.Tokenizer(vocab_size=300)
 TEXTS = [f"Record {i}: the quick brown fox no. {i * i} jumps over {i % 17} lazy dogs.\n\tEnd ▁\r\n" for i in range(200)]
@@ -191,7 +192,7 @@ def test_a_stop_may_raise_itself(text, tmp_path):
         prepare(text, BYTES, cache=tmp_path / "cache", stop=stop)
     assert caught.value.exit_code == 143
     with pytest.raises(Interrupted):
-        evaluation_tokens(text, load_tokenizer("bytes", b""), limit=None, stop=stop)
+        evaluation_text(text, load_tokenizer("bytes", b""), limit=None, stop=stop)
 
 
 def test_a_text_that_changes_while_it_is_read_is_not_cached_under_its_old_name(text, tmp_path):
@@ -208,7 +209,7 @@ def test_a_text_that_changes_while_it_is_read_is_not_cached_under_its_old_name(t
 @pytest.mark.parametrize("section", [BYTES, SMALL])
 def test_those_who_judge_see_the_same_validation_tokens(text, tmp_path, section, limit):
     found = prepare(text, section, cache=tmp_path / "cache")
-    tokens = evaluation_tokens(text, found.tokenizer, limit=limit)
+    tokens = evaluation_text(text, found.tokenizer, limit=limit).tokens
     assert tokens.dtype == np.uint16
     assert tokens.tolist() == everything(found.val)[:limit].tolist()
 
@@ -221,8 +222,8 @@ def test_those_who_judge_read_no_cache_and_no_more_than_they_need(text, monkeypa
             read.append(document)
             yield document
 
-    monkeypatch.setattr(MODULE, "documents", counted)
-    evaluation_tokens(text, load_tokenizer("bytes", b""), limit=100)
+    monkeypatch.setattr(EVALUATION, "documents", counted)
+    evaluation_text(text, load_tokenizer("bytes", b""), limit=100)
     assert [document.text for document in read] == [d.text for d in documents(text, "val")][: len(read)]
     assert len(read) < 4
 
@@ -231,10 +232,10 @@ def test_another_text_is_read_whole(text, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("one\ntwo\n")
     tokenizer = load_tokenizer("bytes", b"")
-    assert tokenizer.decode(text_tokens(other, text, tokenizer, limit=None)) == b"one\ntwo\n"
-    assert text_tokens(other, text, tokenizer, limit=3).tolist() == [1, 4 + ord("o"), 4 + ord("n")]
+    assert tokenizer.decode(whole_evaluation_text(other, text, tokenizer, limit=None).tokens) == b"one\ntwo\n"
+    assert whole_evaluation_text(other, text, tokenizer, limit=3).tokens.tolist() == [1, 4 + ord("o"), 4 + ord("n")]
     write_shard(tmp_path / "x.bin", np.array([1, 5, 6], dtype=np.uint16))
-    assert text_tokens(tmp_path / "x.bin", text, tokenizer, limit=2).tolist() == [1, 5]
+    assert whole_evaluation_text(tmp_path / "x.bin", text, tokenizer, limit=2).tokens.tolist() == [1, 5]
 
 
 def test_the_standard_library_is_prepared_and_found_again_quickly(tmp_path):
@@ -245,7 +246,9 @@ def test_the_standard_library_is_prepared_and_found_again_quickly(tmp_path):
     assert len(again.train) == len(found.train) > 9_000_000
     account = again.val_accounting
     assert found.tokenizer.byte_counts(everything(again.val)).sum() == account.text_bytes
-    assert evaluation_tokens(recipe.Data(), found.tokenizer, limit=5000).tolist() == again.val.slice(0, 5000).tolist()
+    assert (
+        evaluation_text(recipe.Data(), found.tokenizer, limit=5000).tokens.tolist() == again.val.slice(0, 5000).tolist()
+    )
 
 
 @pytest.fixture
@@ -262,7 +265,7 @@ def test_shards_are_taken_as_they_are_in_the_order_of_their_names(shards, tmp_pa
     assert everything(found.val).tolist() == [1, 71, 72]
     assert found.val_accounting is None
     assert not (tmp_path / "cache").exists()
-    assert evaluation_tokens(shards, found.tokenizer, limit=2).tolist() == [1, 71]
+    assert evaluation_text(shards, found.tokenizer, limit=2).tokens.tolist() == [1, 71]
     # what the contest divides by: bytes of the decoded text
     assert found.tokenizer.byte_counts(everything(found.val)).sum() == 2
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from golf.data import ByteTokenizer, holds_shards, load_tokenizer, refuse_other_tokenizer, train_sentencepiece
+from golf.data import ByteTokenizer, holds_shards, load_tokenizer, tokenizer_of_shards, train_sentencepiece
 from golf.errors import UsageError
 
 
@@ -26,13 +26,18 @@ def test_the_contests_folders_are_known(tmp_path, models):
     for place in (folder, tokenizers):
         place.mkdir(parents=True)
     ours, theirs = (load_tokenizer("sentencepiece", model) for model in models)
-    refuse_other_tokenizer(folder, ours)  # nothing says whose they are
+    assert tokenizer_of_shards(folder, ours) is None  # nothing says whose they are
+    assert tokenizer_of_shards(folder, ByteTokenizer()) == "byte tokens"
+    (tmp_path / "given.model").write_bytes(ours.serialized)
+    assert tokenizer_of_shards(folder, ours, given=tmp_path / "given.model") == str(tmp_path / "given.model")
+    with pytest.raises(UsageError, match="another tokenizer"):
+        tokenizer_of_shards(folder, theirs, given=tmp_path / "given.model")
     (tokenizers / "theirs.model").write_bytes(theirs.serialized)
     with pytest.raises(UsageError, match="another tokenizer"):
-        refuse_other_tokenizer(folder, ours)
-    refuse_other_tokenizer(folder, ByteTokenizer())  # which has no file there
+        tokenizer_of_shards(folder, ours)
+    assert tokenizer_of_shards(folder, ByteTokenizer()) == "byte tokens"  # which have no file there
     (tokenizers / "ours.model").write_bytes(ours.serialized)
-    refuse_other_tokenizer(folder / "fineweb_val_000000.bin", ours)
+    assert tokenizer_of_shards(folder / "fineweb_val_000000.bin", ours) == str(tokenizers / "ours.model")
     (folder / "tokenizer.model").write_bytes(theirs.serialized)
     with pytest.raises(UsageError, match="another tokenizer"):
-        refuse_other_tokenizer(folder, ours)
+        tokenizer_of_shards(folder, ours)

@@ -15,7 +15,7 @@ def test_an_artifact_is_worth_what_verify_says(trained):
     result = golf_json("evaluate", "artifact.bin", "--tokens", "2049", cwd=trained)
     assert (result["loss"], result["bpb"]) == (verdict["loss"], verdict["bpb"])
     assert (result["tokens"], result["window"], result["stride"]) == (2048, 64, None)
-    assert result["text_bytes"] == result["counted_bytes"]
+    assert (result["restoring_bits"], result["contest_bpb"]) == (0, result["bpb"])
 
 
 def test_a_checkpoint_is_worth_what_train_said(trained):
@@ -53,7 +53,8 @@ def test_shards_and_the_text_they_were_made_from_score_alike(trained, tmp_path):
     by_text = golf_json("evaluate", "artifact.bin", "--data", tmp_path / "text.txt", cwd=trained)
     by_shard = golf_json("evaluate", "artifact.bin", "--data", tmp_path / "shards", cwd=trained)
     assert by_shard["loss"] == by_text["loss"]
-    assert (by_shard["text_bytes"], by_text["text_bytes"]) == (None, len(text))
+    assert (by_shard["bpb"], by_shard["bytes"]) == (by_text["bpb"], by_text["bytes"])
+    assert (by_shard["counted_by"], by_text["counted_by"]) == ("byte tokens", None)
 
 
 def test_a_reset_counts_the_documents(trained, tmp_path):

@@ -1,0 +1,89 @@
+"""The text that a model is measured on: its tokens, and the bytes that they were made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from golf import recipe
+from golf.data.corpus import documents, whole_text
+from golf.data.shardfolder import shard_files
+from golf.data.shards import Tokens, TokenStream, open_shard
+from golf.data.textfiles import Document
+from golf.data.tokenizer import Tokenizer, with_bos
+from golf.errors import Interrupted
+
+# Called for every document; returns True to stop, or raises.
+Stop = Callable[[], bool | None]
+
+
+@dataclass(frozen=True)
+class EvaluationText:
+    """Tokens (n,) uint16, BOS before each document, and where they are known the documents' own bytes.
+
+    Shards hold tokens alone: their `documents` are None, and so are those of tokens from elsewhere.
+    """
+
+    tokens: Tokens
+    documents: tuple[bytes, ...] | None = None
+    """UTF-8 of each document; the tokens may end within the last one."""
+    starts: tuple[int, ...] = ()
+    """Place of each document's BOS among the tokens."""
+    cut: bool = False
+    """Whether the tokens end within the last document."""
+
+    def pairs(self, tokenizer: Tokenizer, count: int) -> Iterator[tuple[bytes, bytes]]:
+        """What the first `count` tokens decode to, document by document, and the text that it stands for.
+
+        Of a document within which they end it is the text's beginning, as many bytes as they decode to. Nothing for
+        tokens without documents.
+        """
+        ends = (*self.starts[1:], len(self.tokens))
+        for start, end, document in zip(self.starts, ends, self.documents or (), strict=False):
+            if start >= count:
+                return
+            decoded = tokenizer.decode(self.tokens[start : min(end, count)])
+            cut = end > count or (self.cut and end == len(self.tokens))
+            yield decoded, document[: len(decoded)] if cut else document
+
+
+def evaluation_text(
+    data: recipe.Data, tokenizer: Tokenizer, *, limit: int | None, stop: Stop | None = None
+) -> EvaluationText:
+    """The validation split alone, at most `limit` tokens.
+
+    Training text is read only to be excluded, and no cache is used. Law: its tokens are the first of
+    `prepare(...).val` for the same text and tokenizer.
+    """
+    if data.source == "shards":
+        stream = TokenStream(shard_files(data, "val"), vocab_size=tokenizer.vocab_size)
+        return EvaluationText(stream.slice(0, len(stream) if limit is None else min(limit, len(stream))))
+    return _take(documents(data, "val"), tokenizer, limit, stop)
+
+
+def whole_evaluation_text(
+    path: Path, data: recipe.Data, tokenizer: Tokenizer, *, limit: int | None, stop: Stop | None = None
+) -> EvaluationText:
+    """All of another text, read as `data` reads its own, or one `.bin` shard: at most `limit` tokens."""
+    if path.suffix == ".bin":
+        return EvaluationText(np.array(open_shard(path, tokenizer.vocab_size)[:limit]))
+    return _take(whole_text(path, data), tokenizer, limit, stop)
+
+
+def _take(texts: Iterable[Document], tokenizer: Tokenizer, limit: int | None, stop: Stop | None) -> EvaluationText:
+    """Tokens of `texts`, stopping at `limit`."""
+    parts, originals, starts, size = [np.zeros(0, dtype=np.uint16)], [], [], 0
+    for document in texts:
+        if stop is not None and stop():
+            raise Interrupted("stopped while reading the text")
+        parts.append(with_bos(tokenizer, document.text))
+        originals.append(document.text.encode())
+        starts.append(size)
+        size += len(parts[-1])
+        if limit is not None and size >= limit:
+            break
+    tokens = np.concatenate(parts)[:limit]
+    return EvaluationText(tokens, tuple(originals), tuple(starts), cut=len(tokens) < size)

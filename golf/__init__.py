@@ -25,7 +25,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.8.0"
+__version__ = "0.11.0"
 
 # Loaded when first asked for: `import golf` takes milliseconds, torch seconds. As strings, so that a script which ships
 # golf's modules takes only those that it needs.

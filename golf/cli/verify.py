@@ -22,6 +22,7 @@ if TYPE_CHECKING:
   golf verify artifact.bin
   golf verify artifact.bin --cap 16MB --max-bpb 1.3
   golf verify artifact.bin --data other.txt --json
+  golf verify artifact.bin --data other.txt --max-bpb 2 --prove 1000
   golf verify artifact.bin --data data/datasets/fineweb10B_sp1024""",
 )
 @click.argument("artifact", type=click.Path(path_type=Path))
@@ -55,6 +56,12 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The SentencePiece model of shards that lie without it: it says how many bytes their tokens stand for.",
 )
+@click.option(
+    "--prove",
+    type=click.IntRange(2),
+    metavar="TOKENS",
+    help="Code that many tokens with the model's probabilities, decode them, and compare text and length.",
+)
 @click.option("--max-memory", type=Size(), help="Most bytes that decoding may take; default 1GiB.")
 @device_option
 @json_option
@@ -72,6 +79,7 @@ def verify(
     val_fraction: float | None,
     text_field: str,
     tokenizer: Path | None,
+    prove: int | None,
     max_memory: int | None,
     device: str,
     as_json: bool,
@@ -97,8 +105,8 @@ def verify(
             raise UsageError(f"{flag} must be a number")
     path = find_artifact(artifact)
     bounds = _bounds(recipe, cap=cap, code_bytes=code_bytes, max_bpb=max_bpb, max_loss=max_loss)
-    if caps_only and bounds.of_loss:
-        raise UsageError("--caps-only measures no loss, so no loss can be bounded; drop one of the two")
+    if caps_only and (bounds.of_loss or prove):
+        raise UsageError("--caps-only measures no loss, so none can be bounded or proved; drop one of the two")
     choice = TextChoice(data, tokens, window, val_fraction, text_field, tokenizer)
     limits = Limits(max_decoded=max_memory) if max_memory else Limits()
     with listening() as stop, watching() as observer:
@@ -107,6 +115,7 @@ def verify(
             bounds=bounds,
             choice=choice,
             caps_only=caps_only,
+            proved_tokens=prove or 0,
             device=resolve_device(device),
             stop=stop,
             limits=limits,

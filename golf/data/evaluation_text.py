@@ -35,6 +35,16 @@ class EvaluationText:
     cut: bool = False
     """Whether the tokens end within the last document."""
 
+    def first(self, count: int) -> EvaluationText:
+        """The text of the first `count` tokens."""
+        if count >= len(self.tokens):
+            return self
+        ends = (*self.starts[1:], len(self.tokens))
+        some = sum(start < count for start in self.starts)
+        documents = None if self.documents is None else self.documents[:some]
+        cut = bool(some) and (ends[some - 1] > count or (self.cut and some == len(self.starts)))
+        return EvaluationText(self.tokens[:count], documents, self.starts[:some], cut)
+
     def pairs(self, tokenizer: Tokenizer, count: int) -> Iterator[tuple[bytes, bytes]]:
         """What the first `count` tokens decode to, document by document, and the text that it stands for.
 

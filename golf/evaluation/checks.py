@@ -10,7 +10,7 @@ from golf.artifact import BudgetEntry, Claim
 from golf.artifact.layout import RESTORING_FROM
 from golf.errors import DamagedFile, UsageError
 from golf.evaluation.loss import Score, bits_per_byte
-from golf.evaluation.results import LOSS_BOUNDS, Check, Measured
+from golf.evaluation.results import LOSS_BOUNDS, Check, Measured, Proof
 
 # Largest tolerance of a claim, nats per token. Another machine's float32 arithmetic changes a loss by 1e-6 to 1e-4.
 MAX_TOLERANCE = 0.01
@@ -98,6 +98,16 @@ def claim_checks(score: Score, found: Measured, claim: Claim, version: int) -> l
         margin = most - score.restoring_bits
         checks.append(Check("bits that restore the text", most, score.restoring_bits, margin >= 0, "artifact", margin))
     return checks
+
+
+def proof_checks(proof: Proof) -> list[Check]:
+    """Check that a text came back from its code, and that the code is as long as the loss says."""
+    expected = math.ceil(proof.expected_bits / 8)
+    came_back = "the text" if proof.restored else "another text"
+    return [
+        Check(f"bytes of {proof.tokens:,} tokens' code", expected, proof.code_bytes, proof.held, "the loss"),
+        Check("decoded from the code", "the text", came_back, proof.restored, "the loss"),
+    ]
 
 
 def _near(name: str, claimed: float, actual: float, tolerance: float) -> Check:

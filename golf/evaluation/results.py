@@ -59,6 +59,23 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Proof:
+    """A text that was coded with the model's probabilities and decoded again (golf.evaluation.prove)."""
+
+    tokens: int
+    text_bytes: int
+    code_bytes: int
+    script_bytes: int
+    """Bytes that restore what the tokenizer leaves out; 0 where it leaves out nothing."""
+    expected_bits: float
+    """Bits that the measured loss of these tokens stands for."""
+    restored: bool
+    """Whether the decoded text is the given one, byte for byte."""
+    held: bool
+    """Whether the code is as short as the loss says, but for the coder's own bits."""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """Size and loss of an artifact, measured from the file alone, and all checks."""
 
@@ -71,6 +88,7 @@ class Verdict:
     notes: list[str]
     checks: list[Check]
     seconds: float
+    proof: Proof | None = None
 
     @property
     def measured(self) -> Measured | None:

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from golf.artifact import Artifact, Limits, open_artifact
-from golf.evaluation.checks import Bound, Bounds, bound_checks, claim_checks, size_check
+from golf.evaluation.checks import Bound, Bounds, bound_checks, claim_checks, proof_checks, size_check
 from golf.evaluation.loss import Score
+from golf.evaluation.prove import prove
 from golf.evaluation.rebuild import Rebuilt, rebuild
-from golf.evaluation.results import Check, Measured, Verdict
+from golf.evaluation.results import Check, Measured, Proof, Verdict
 from golf.evaluation.score_text import score_text
 from golf.evaluation.verifier_text import NamedText, TextChoice, claims_text, verifiers_text
 from golf.runtime.interrupt import StopFlag
@@ -32,6 +33,7 @@ def verify(
     bounds: Bounds,
     choice: TextChoice | None = None,
     caps_only: bool = False,
+    proved_tokens: int = 0,
     device: torch.device,
     stop: StopFlag,
     limits: Limits | None = None,
@@ -40,8 +42,9 @@ def verify(
     """Rebuild the model from `path` alone, measure its loss, and check size and loss against their bounds.
 
     The artifact's claim is checked on the claim's own text and slice, the verifier's bounds on the text that `choice`
-    names. With `caps_only` no loss is measured. Raises DamagedFile for a file that is not sound, DataError where there
-    is no text to score, UsageError where bits per byte are bounded and nobody knows the bytes of the text.
+    names. With `caps_only` no loss is measured; `proved_tokens` of the measured text are coded and decoded. Raises
+    DamagedFile for a file that is not sound, DataError where there is no text to score, UsageError where bits per byte
+    are bounded and nobody knows the bytes of the text.
     """
     began, check = time.monotonic(), partial(stop.raise_if_stopped, _STOPPED)
     observer.stage("read", 0.0)
@@ -58,9 +61,8 @@ def verify(
         seconds=0.0,
     )
     if not caps_only:
-        verdict = _with_losses(
-            verdict, artifact, _Measure(rebuilt, choice or TextChoice(), device, check, observer), bounds
-        )
+        measure = _Measure(rebuilt, choice or TextChoice(), device, check, observer)
+        verdict = _with_losses(verdict, artifact, measure, bounds, proved_tokens)
     return replace(verdict, seconds=round(time.monotonic() - began, 3))
 
 
@@ -85,8 +87,20 @@ class _Measure:
             stop=self.check,
         )
 
+    def prove(self, text: NamedText, *, tokens: int, window: int | None) -> Proof:
+        return prove(
+            self.rebuilt.model.to(self.device),
+            text.text,
+            self.rebuilt.tokenizer,
+            tokens=tokens,
+            sequence_length=window or self.rebuilt.recipe.train.sequence_length,
+            device=self.device,
+            progress=lambda share: self.observer.stage("prove", share),
+            stop=self.check,
+        )
 
-def _with_losses(verdict: Verdict, artifact: Artifact, measure: _Measure, bounds: Bounds) -> Verdict:
+
+def _with_losses(verdict: Verdict, artifact: Artifact, measure: _Measure, bounds: Bounds, proved: int) -> Verdict:
     """The verdict with the claim's checks where its text is at hand, and with the verifier's own."""
     rebuilt, choice, claim = measure.rebuilt, measure.choice, artifact.manifest.claim
     version, notes, checks = artifact.header.version, list(verdict.notes), list[Check]()
@@ -107,7 +121,11 @@ def _with_losses(verdict: Verdict, artifact: Artifact, measure: _Measure, bounds
         checks += bound_checks(found, bounds)
         if bounds.of_loss and choice.data is None:
             notes.append("the artifact names the text that this bound is held on; --data holds it on a text of yours")
-    return replace(verdict, claim=held, own=found, notes=notes, checks=verdict.checks + checks)
+    proof = None
+    if proved and (text := own or claimed) is not None:
+        proof = measure.prove(text, tokens=proved, window=None if own is None else choice.window)
+        checks += proof_checks(proof)
+    return replace(verdict, claim=held, own=found, notes=notes, checks=verdict.checks + checks, proof=proof)
 
 
 def _own_limit(held: Measured, bounds: Bounds, limit: float | None) -> list[Check]:

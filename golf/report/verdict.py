@@ -41,6 +41,11 @@ def _lines(verdict: Verdict) -> Iterator[str]:
     for found in (verdict.claim, verdict.own):
         if found is not None:
             yield from measured_lines(found)
+    if (proof := verdict.proof) is not None:
+        script = f" and {proof.script_bytes:,} that restore the text" if proof.script_bytes else ""
+        yield (
+            f"proof: {proof.text_bytes:,} bytes of text were coded into {proof.code_bytes:,}{script}, and decoded again"
+        )
 
 
 def _slice(found: Measured) -> str:

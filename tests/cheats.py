@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
@@ -59,7 +60,7 @@ def recipe(tokens: Tokenizer, path: str, *settings: str) -> Recipe:
     given = f"""
         name = "cheat"
         budget = {{ cap = 300_000 }}
-        data = {{ source = "text", path = "{path}", val_fraction = 0.5 }}
+        data = {{ source = "text", path = {json.dumps(path)}, val_fraction = 0.5 }}
         tokenizer = {{ kind = "{tokens.kind}", vocab_size = {tokens.vocab_size} }}
         model = {{ layers = 1, width = 16, heads = 1, kv_heads = 1 }}
         train = {{ steps = 1, sequence_length = {T}, batch_tokens = {T} }}

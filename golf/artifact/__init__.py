@@ -3,7 +3,7 @@
 `docs/format.md` specifies the bytes. There is one parser; it knows bytes and JSON, and neither torch nor numpy.
 """
 
-from golf.artifact.layout import HEADER_SIZE, MAGIC, VERSION, Limits
+from golf.artifact.layout import HEADER_SIZE, MAGIC, NO_LIMITS, VERSION, Limits
 from golf.artifact.manifest import BudgetEntry, Claim, Manifest, TensorEntry, TokenizerEntry
 from golf.artifact.read import Artifact, open_artifact, parse_artifact
 from golf.artifact.sections import CODECS, Payload, Section
@@ -14,6 +14,7 @@ __all__ = [
     "CODECS",
     "HEADER_SIZE",
     "MAGIC",
+    "NO_LIMITS",
     "VERSION",
     "Artifact",
     "BudgetEntry",

@@ -43,6 +43,16 @@ class Limits:
     # 1/8 bit a weight; the packer's useful range ends near 1 bit, which is 32 times the file.
     max_expansion: int = 256
     small_decoded: int = 64 << 20
+    # A file of this size may ask for so much of the largest activation of one window, and for so many FLOPs, of one
+    # block of a window and of all scored tokens: 30 s and 300 MB on two cores, 2 s until a signal is heard. A larger
+    # file may ask for more: activations in proportion to its size, and FLOPs to its square, as weights and text grow.
+    small_file: int = 64 << 10
+    window_bytes: int = 32 << 20
+    block_flops: float = 2e10
+    flops: float = 5e11
+    max_window_bytes: int = 256 << 20
+    max_flops: float | None = None
+    """Replaces both limits of FLOPs where it is given."""
 
     def check_file(self, size: int) -> None:
         """Raise DamagedFile for a file of `size` bytes that is too large to be read at all."""
@@ -56,6 +66,33 @@ class Limits:
             raise DamagedFile(
                 "file", f"asks for {decoded:,} bytes of memory; {allowed:,} are allowed (golf verify --max-memory)"
             )
+
+    def check_window(self, window_bytes: int, block_flops: float, *, file_size: int) -> None:
+        """Raise DamagedFile where one window of a file's model takes more memory or time than its size may ask for."""
+        share = max(1.0, file_size / self.small_file)
+        allowed = min(self.max_window_bytes, int(self.window_bytes * share))
+        if window_bytes > allowed:
+            raise DamagedFile(
+                "manifest", f"one window of its model takes {window_bytes:,} bytes; {allowed:,} are allowed"
+            )
+        self._check_flops(block_flops, self.block_flops * share**2, "one block of its model")
+
+    def check_flops(self, flops: float, *, file_size: int) -> None:
+        """Raise DamagedFile where scoring takes more FLOPs than a file of `file_size` may ask for."""
+        share = max(1.0, file_size / self.small_file)
+        self._check_flops(flops, self.flops * share**2, "measuring its model on this text")
+
+    def _check_flops(self, flops: float, usual: float, what: str) -> None:
+        allowed = usual if self.max_flops is None else self.max_flops
+        if flops > allowed:
+            raise DamagedFile(
+                "manifest", f"{what} takes {flops:.1e} FLOPs; {allowed:.1e} are allowed (golf verify --max-flops)"
+            )
+
+
+NO_LIMITS = Limits(
+    max_decoded=1 << 60, max_expansion=1 << 60, max_window_bytes=1 << 60, window_bytes=1 << 60, max_flops=1e30
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ from golf.cli.inspect import inspect
 from golf.cli.pack import pack
 from golf.cli.train import train
 from golf.cli.verify import verify
-from golf.errors import GolfError
+from golf.errors import GolfError, RecipeError
 from golf.runtime.interrupt import leave
+from golf.runtime.visible import visible
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -60,10 +61,13 @@ def main() -> None:
     try:
         code = golf.main(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo(visible(shown.getvalue(), lines=True), err=True, nl=False)
         code = error.exit_code
     except GolfError as error:
-        click.echo(f"error: {error}", err=True)
+        mistakes = error.mistakes if isinstance(error, RecipeError) else [str(error)]
+        click.echo("error: " + "\n".join(map(visible, mistakes)), err=True)
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped at once; files are as they were last saved", err=True)
@@ -74,6 +78,6 @@ def main() -> None:
     except (OSError, ImportError, MemoryError, RuntimeError) as error:
         if (message := _environment(error)) is None:
             raise
-        click.echo(f"error: {message}", err=True)
+        click.echo(f"error: {visible(message)}", err=True)
         code = 5
     leave(code if isinstance(code, int) else 0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 
 import click
 
 from golf.cli.options import device_option
+from golf.runtime.visible import visible
 
 
 @click.command(
@@ -44,7 +46,9 @@ def generate(artifact: Path, prompt: str, tokens: int, temperature: float, seed:
         device=resolve_device(device),
     )
     first = next(pieces)  # rebuilds the model, so that errors come before anything is printed
-    click.echo(prompt + first, nl=False)
+    # a pipe or a file gets the text as it is
+    shown = (lambda text: visible(text.replace("\t", "    "), lines=True)) if sys.stdout.isatty() else str
+    click.echo(shown(prompt + first), nl=False)
     for piece in pieces:
-        click.echo(piece, nl=False)
+        click.echo(shown(piece), nl=False)
     click.echo()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from golf.run.log_lines import step_line
 from golf.runtime.json_values import finite
+from golf.runtime.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,7 +42,7 @@ def as_text(value: dict[str, Any]) -> str:
 
 def note(text: str) -> None:
     """Print one sentence to stderr."""
-    print(f"note: {text}", file=sys.stderr, flush=True)
+    print(f"note: {visible(text)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -67,7 +68,7 @@ def watching(total_steps: int | None = None) -> Iterator[Observer]:
             if group != current[0]:  # without a reset a finished task would never show a remaining time again
                 current[0] = group
                 progress.reset(task)
-            progress.update(task, description=escape(name), completed=share)
+            progress.update(task, description=escape(visible(name)), completed=share)
 
         def record(figures: dict[str, Any]) -> None:
             stage("train", figures["step"] / total_steps if total_steps else 0.0)
@@ -75,4 +76,4 @@ def watching(total_steps: int | None = None) -> Iterator[Observer]:
             if "val_loss" in figures:
                 progress.console.print(step_line(figures, total_steps), highlight=False, markup=False)
 
-        yield Observer(stage, record, note=lambda text: progress.console.print(f"note: {text}", markup=False))
+        yield Observer(stage, record, note=lambda text: progress.console.print(f"note: {visible(text)}", markup=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,11 @@ if TYPE_CHECKING:
     help="Code that many tokens with the model's probabilities, decode them, and compare text and length.",
 )
 @click.option("--max-memory", type=Size(), help="Most bytes that decoding may take; default 1GiB.")
+@click.option(
+    "--max-flops",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Most FLOPs that measuring may take; the default grows with the file.",
+)
 @device_option
 @json_option
 def verify(
@@ -81,6 +87,7 @@ def verify(
     tokenizer: Path | None,
     prove: int | None,
     max_memory: int | None,
+    max_flops: float | None,
     device: str,
     as_json: bool,
 ) -> None:
@@ -108,7 +115,8 @@ def verify(
     if caps_only and (bounds.of_loss or prove):
         raise UsageError("--caps-only measures no loss, so none can be bounded or proved; drop one of the two")
     choice = TextChoice(data, tokens, window, val_fraction, text_field, tokenizer)
-    limits = Limits(max_decoded=max_memory) if max_memory else Limits()
+    limits = Limits(max_flops=max_flops)
+    limits = replace(limits, max_decoded=max_memory) if max_memory else limits
     with listening() as stop, watching() as observer:
         verdict = verify_flow(
             path,

@@ -26,6 +26,7 @@ from golf.runtime.device import own_device, resolve_device
 from golf.runtime.interrupt import StopFlag, leave, listening
 from golf.runtime.observer import Observer
 from golf.runtime.processes import joined
+from golf.runtime.visible import visible
 from golf.training.train import claim_folder, train
 
 ARTIFACT = "artifact.bin"
@@ -50,7 +51,7 @@ def main(recipe_text: str, file: str) -> NoReturn:
                     )
                 code = _evaluate(artifact, script, arguments.data, arguments.device, stop, sys.stdout)
     except GolfError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error), lines=True)}", file=sys.stderr)
         code = error.exit_code
     leave(code)
 
@@ -92,7 +93,7 @@ def _evaluate(artifact: Path, script: Path, data: Path | None, device: str, stop
         state = {True: "pass", False: "FAIL", None: "-"}[check.passed]
         print(f"{check.name}: expected {check.expected}, actual {check.actual}: {state}", file=log)
     for note in verdict.notes:
-        print(f"note: {note}", file=log)
+        print(f"note: {visible(note)}", file=log)
     found = verdict.measured
     if found is not None:
         bpb = math.nan if found.contest_bpb is None else found.contest_bpb
@@ -148,7 +149,7 @@ def _train(recipe: Recipe, script: Path, arguments: argparse.Namespace, stop: St
 def _observer(recipe: Recipe, log: TextIO) -> Observer:
     return Observer(
         record=lambda record: print(step_line(record, recipe.train.steps), file=log, flush=True),
-        note=lambda text: print(f"note: {text}", file=log, flush=True),
+        note=lambda text: print(f"note: {visible(text)}", file=log, flush=True),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +28,11 @@ _BUILT = "_sysconfigdata"
 _SPLIT = b"golf/data/split\0"
 
 
-def documents(section: Data, split: Split) -> Iterator[Document]:
+# Called with every document that is read, of either split; may raise to stop.
+Watch = Callable[[Document], None]
+
+
+def documents(section: Data, split: Split, *, watch: Watch | None = None) -> Iterator[Document]:
     """The documents of one split of a text source, in a fixed order, none of them empty.
 
     The standard library is split by a hash of the file's path, other text by a hash of the document's content, unless
@@ -38,7 +42,7 @@ def documents(section: Data, split: Split) -> Iterator[Document]:
     if section.source == "shards":
         raise DataError("token shards hold no documents; their text is not at hand")
     found = False
-    for document in _split(section, split):
+    for document in _split(section, split, watch):
         found = True
         yield document
     if not found:
@@ -50,26 +54,34 @@ def whole_text(path: Path, section: Data) -> Iterator[Document]:
     return read_documents(path, text_field=section.text_field)
 
 
-def _split(section: Data, split: Split) -> Iterator[Document]:
+def _split(section: Data, split: Split, watch: Watch | None) -> Iterator[Document]:
     if split == "val":
-        return _validation(section)
-    withheld = {_digest(document) for document in _validation(section)}
-    return (document for document in _training(section) if _digest(document) not in withheld)
+        return _validation(section, watch)
+    withheld = {_digest(document) for document in _validation(section, watch)}
+    return (document for document in _training(section, watch) if _digest(document) not in withheld)
 
 
-def _validation(section: Data) -> Iterator[Document]:
+def _validation(section: Data, watch: Watch | None) -> Iterator[Document]:
     if section.source == "stdlib":
-        return _stdlib(section, validating=True)
+        return _watched(_stdlib(section, validating=True), watch)
     if section.val_path:
-        return whole_text(Path(section.val_path), section)
-    return (document for document in _own_text(section) if validates(document.text.encode(), section.val_fraction))
+        return _watched(whole_text(Path(section.val_path), section), watch)
+    own = _watched(_own_text(section), watch)
+    return (document for document in own if validates(document.text.encode(), section.val_fraction))
 
 
-def _training(section: Data) -> Iterator[Document]:
+def _training(section: Data, watch: Watch | None) -> Iterator[Document]:
     """All documents not chosen for validation; copies of validation documents may still be among them."""
     if section.source == "stdlib":
-        return _stdlib(section, validating=False)
-    return _own_text(section)
+        return _watched(_stdlib(section, validating=False), watch)
+    return _watched(_own_text(section), watch)
+
+
+def _watched(texts: Iterator[Document], watch: Watch | None) -> Iterator[Document]:
+    for document in texts:
+        if watch is not None:
+            watch(document)
+        yield document
 
 
 def _own_text(section: Data) -> Iterator[Document]:

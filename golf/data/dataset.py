@@ -28,6 +28,7 @@ from golf.errors import DataError, EnvironmentFailure, UsageError, naming
 from golf.runtime import durable
 from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
+from golf.runtime.regular import regular
 
 # Tokens checked at a time: 32 MB.
 _BLOCK = 16_000_000
@@ -185,7 +186,7 @@ def _load(path: Path) -> Tokenizer:
         return ByteTokenizer()
     try:
         with naming(path):
-            return load_tokenizer("sentencepiece", path.read_bytes())
+            return load_tokenizer("sentencepiece", regular(path).read_bytes())
     except FileNotFoundError:
         raise UsageError(f'{path} does not exist; --tokenizer is a SentencePiece model, "sp:1024" or "bytes"') from None
     except OSError as error:

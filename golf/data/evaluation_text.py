@@ -14,7 +14,7 @@ from golf.data.shardfolder import shard_files
 from golf.data.shards import Tokens, TokenStream, open_shard
 from golf.data.textfiles import Document
 from golf.data.tokenizer import Tokenizer, with_bos
-from golf.errors import Interrupted
+from golf.errors import DataError, Interrupted
 
 # Called for every document; returns True to stop, or raises.
 Stop = Callable[[], bool | None]
@@ -61,17 +61,34 @@ class EvaluationText:
 
 
 def evaluation_text(
-    data: recipe.Data, tokenizer: Tokenizer, *, limit: int | None, stop: Stop | None = None
+    data: recipe.Data,
+    tokenizer: Tokenizer,
+    *,
+    limit: int | None,
+    stop: Stop | None = None,
+    most_bytes: int | None = None,
 ) -> EvaluationText:
     """The validation split alone, at most `limit` tokens.
 
     Training text is read only to be excluded, and no cache is used. Law: its tokens are the first of
-    `prepare(...).val` for the same text and tokenizer.
+    `prepare(...).val` for the same text and tokenizer. Raises DataError where more than `most_bytes` would be read.
     """
     if data.source == "shards":
         stream = TokenStream(shard_files(data, "val"), vocab_size=tokenizer.vocab_size)
         return EvaluationText(stream.slice(0, len(stream) if limit is None else min(limit, len(stream))))
-    return _take(documents(data, "val"), tokenizer, limit, stop)
+    read = 0
+
+    def watch(document: Document) -> None:
+        nonlocal read
+        read += len(document.text)
+        if most_bytes is not None and read > most_bytes:
+            raise DataError(
+                f"{data.val_path or data.path} goes on after {most_bytes:,} bytes, and no more of it is read; name a "
+                "smaller text with --data"
+            )
+        _ask(stop)
+
+    return _take(documents(data, "val", watch=watch), tokenizer, limit, stop)
 
 
 def whole_evaluation_text(
@@ -83,12 +100,16 @@ def whole_evaluation_text(
     return _take(whole_text(path, data), tokenizer, limit, stop)
 
 
+def _ask(stop: Stop | None) -> None:
+    if stop is not None and stop():
+        raise Interrupted("stopped while reading the text")
+
+
 def _take(texts: Iterable[Document], tokenizer: Tokenizer, limit: int | None, stop: Stop | None) -> EvaluationText:
     """Tokens of `texts`, stopping at `limit`."""
     parts, originals, starts, size = [np.zeros(0, dtype=np.uint16)], [], [], 0
     for document in texts:
-        if stop is not None and stop():
-            raise Interrupted("stopped while reading the text")
+        _ask(stop)
         parts.append(with_bos(tokenizer, document.text))
         originals.append(document.text.encode())
         starts.append(size)

@@ -27,6 +27,7 @@ from golf.data.textfiles import Document
 from golf.data.tokenizer import Accounting, ByteTokenizer, Tokenizer, load_tokenizer, with_bos
 from golf.errors import DataError, EnvironmentFailure, Interrupted, naming
 from golf.runtime import durable
+from golf.runtime.regular import regular
 
 # Part of every cache key; increased whenever splitting, tokenizer training or encoding changes its result.
 _CACHE_FORMAT = 2
@@ -153,7 +154,7 @@ def _given_tokenizer(section: recipe.Tokenizer) -> Tokenizer:
         return ByteTokenizer()
     path = Path(section.path or "")
     try:
-        serialized = path.read_bytes()
+        serialized = regular(path).read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; check tokenizer.path") from None
     except OSError as error:

@@ -9,6 +9,7 @@ from golf.data.corpus import SPLITS
 from golf.data.tokenizer import Tokenizer
 from golf.errors import DataError, EnvironmentFailure, UsageError
 from golf.recipe import Data
+from golf.runtime.regular import regular
 
 # The tokenizer that golf data prepare writes; and the contest's layout, datasets/NAME/ with models in tokenizers/.
 TOKENIZER_FILE, _DATASETS, _TOKENIZERS = "tokenizer.model", "datasets", "tokenizers"
@@ -41,7 +42,7 @@ def tokenizer_of_shards(path: Path, tokenizer: Tokenizer, *, given: Path | None 
     if given is None and not beside.is_file() and not tokenizer.serialized:
         return "byte tokens"
     try:
-        same = [str(model) for model in models if model.read_bytes() == tokenizer.serialized]
+        same = [str(model) for model in models if regular(model).read_bytes() == tokenizer.serialized]
     except OSError as error:
         raise EnvironmentFailure(f"cannot read {error.filename}: {error.strerror or error}") from error
     if models and not same:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from golf.errors import DamagedShard, DataError, EnvironmentFailure
 from golf.runtime import durable
+from golf.runtime.regular import regular
 
 # The contest's format (modded-nanogpt's, with its magic and version).
 MAGIC, VERSION = 20240520, 1
@@ -56,7 +57,7 @@ def open_shard(path: Path, vocab_size: int | None = None) -> Tokens:
 def shard_length(path: Path) -> int:
     """Number of tokens in a shard, from its header and its size alone."""
     try:
-        with path.open("rb") as stream:
+        with regular(path).open("rb") as stream:
             return _read_length(path, stream)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist, seen from where golf runs; check data.path") from None

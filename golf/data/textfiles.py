@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from golf.errors import DataError, EnvironmentFailure
+from golf.runtime.regular import regular
 
 # A plain file is cut into documents at line ends: 4 KiB are about a page, and give the hash split of a 1 MB file 250
 # documents. A line longer than 64 KiB is cut too, so that memory stays bounded.
@@ -34,7 +35,7 @@ def read_documents(path: Path, *, text_field: str) -> Iterator[Document]:
     line, a .parquet file that column of each row (with pyarrow: golf[parquet]). Raises DataError where there is no such
     path, no text, text that is not UTF-8, or a bad record, and ImportError without pyarrow.
     """
-    if not path.exists():
+    if not regular(path).exists():
         raise DataError(f"{path} does not exist, seen from where golf runs; check data.path and data.val_path")
     found = False
     for document in _explained(_folder if path.is_dir() else _file, path, text_field):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from golf.model import Transformer
+from golf.model.cost import largest_activation
+from golf.recipe import Model as Shape
 from golf.runtime.parallel import parallel_map
 
 # Logits of one forward pass: 16 MB, which is 4,096 tokens at 1,024 pieces, enough to fill two cores.
@@ -108,7 +111,7 @@ def measure_loss(
     lengths = places[:, 1] - places[:, 0]
     places = places[np.argsort(-lengths, kind="stable")]
     longest = int(lengths.max(initial=1))
-    per_pass = max(1, _BATCH_LOGITS // (longest * model.vocab_size))
+    per_pass = windows_per_pass(model.shape, model.vocab_size, longest)
     running = np.concatenate(([0], np.cumsum(target_bytes, dtype=np.int64)))
     targets = int((places[:, 1] - places[:, 2]).sum())
     scored_bytes = int((running[places[:, 1]] - running[places[:, 2]]).sum())
@@ -123,8 +126,25 @@ def measure_loss(
                 progress(done / len(places))
             yield places[done : done + per_pass]
 
-    total = sum(parallel_map(lambda some: _scored_loss(model, tokens, some, device), passes(), device=device))
+    with _polled(model, stop):
+        total = sum(parallel_map(lambda some: _scored_loss(model, tokens, some, device), passes(), device=device))
     return Score(loss=total / targets if targets else math.nan, tokens=targets, bytes=scored_bytes)
+
+
+def windows_per_pass(shape: Shape, vocab_size: int, length: int) -> int:
+    """Windows of `length` tokens that are scored at once: as many as bound the largest activation of a pass."""
+    return max(1, 4 * _BATCH_LOGITS // largest_activation(shape, vocab_size, sequence_length=length))
+
+
+@contextmanager
+def _polled(model: Transformer, poll: Callable[[], None] | None) -> Iterator[None]:
+    """Call `poll` before every block of a forward pass too, so that a long window can be stopped."""
+    hooks = [] if poll is None else [each.register_forward_pre_hook(lambda *_: poll()) for each in model.blocks]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @torch.inference_mode()

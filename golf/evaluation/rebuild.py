@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from golf.artifact import Artifact, Manifest, TensorEntry, decompress_zstd
+from golf.artifact import Artifact, Limits, Manifest, TensorEntry, decompress_zstd
 from golf.artifact.layout import SHARED_SCALES_FROM
 from golf.artifact.ledger import TENSOR_PARTS
 from golf.compress.context_coder import KNOWN, Tables
@@ -30,16 +30,13 @@ from golf.compress.scale_codes import MatrixLayout, MatrixScales
 from golf.data.bpe_merges import unpack_merges
 from golf.data.tokenizer import Tokenizer, load_tokenizer
 from golf.errors import DamagedFile, RecipeError, naming
-from golf.model import Transformer, parameter_shapes
+from golf.model import Transformer, layer_order, parameter_shapes
+from golf.model.cost import forward_flops, largest_activation
 from golf.recipe import Model, Recipe, recipe_from_dict
 from golf.recipe.validate import validate
 from golf.runtime.parallel import parallel_map
 
 T = TypeVar("T")
-
-# Largest allowed size in bytes of the largest float32 activation of one window, of which a forward pass keeps a few:
-# 256 MiB are 4,096 tokens of 16,384 pieces.
-MAX_WINDOW = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -51,21 +48,22 @@ class Rebuilt:
     recipe: Recipe
 
 
-def rebuild(artifact: Artifact, *, poll: Callable[[], None] = lambda: None) -> Rebuilt:
+def rebuild(artifact: Artifact, *, poll: Callable[[], None] = lambda: None, limits: Limits | None = None) -> Rebuilt:
     """Decode a checked artifact; raises DamagedFile naming the part that does not fit.
 
     `poll` is called before every matrix and may raise to stop. Every shape is compared with `parameter_shapes` of the
-    declared model before a tensor is allocated.
+    declared model, and what a window costs with the `limits`, before a tensor is allocated.
     """
     with naming(artifact.path):
-        return _rebuilt(artifact, poll)
+        return _rebuilt(artifact, poll, limits or Limits())
 
 
-def _rebuilt(artifact: Artifact, poll: Callable[[], None]) -> Rebuilt:
+def _rebuilt(artifact: Artifact, poll: Callable[[], None], limits: Limits) -> Rebuilt:
     manifest = artifact.manifest
     recipe = _validated(lambda: recipe_from_dict(manifest.recipe, source="recipe"))
     shape = _validated(lambda: validate(Model, manifest.model, source="model"))
     _check_agreement(manifest, recipe, shape)
+    _check_cost(artifact, recipe, shape, limits)
     _check_shapes(manifest, shape)
     _check_sections(artifact)
     tokenizer = _tokenizer(artifact)
@@ -112,15 +110,18 @@ def _validated(parse: Callable[[], T]) -> T:
 
 
 def _check_agreement(manifest: Manifest, recipe: Recipe, shape: Model) -> None:
-    """Check that the manifest's recipe agrees with the artifact, and that one window of it fits in MAX_WINDOW bytes."""
+    """Check that the manifest's recipe agrees with the artifact."""
     if recipe.model != shape or recipe.tokenizer.kind != manifest.tokenizer.kind:
         raise DamagedFile("manifest", "its recipe describes another model than the one it holds")
     if (recipe.budget.cap, recipe.budget.code_bytes) != (manifest.budget.cap, manifest.budget.code_bytes):
         raise DamagedFile("manifest", "its recipe has another budget than the one it states")
-    widest = max(manifest.tokenizer.vocab_size, shape.mlp_width, shape.width)
-    window = 4 * recipe.train.sequence_length * widest
-    if window > MAX_WINDOW:
-        raise DamagedFile("manifest", f"one window of its model takes {window:,} bytes; {MAX_WINDOW:,} are allowed")
+
+
+def _check_cost(artifact: Artifact, recipe: Recipe, shape: Model, limits: Limits) -> None:
+    """Check what one window of the model costs, before anything of it is built."""
+    vocab, T = artifact.manifest.tokenizer.vocab_size, recipe.train.sequence_length
+    flops = forward_flops(shape, vocab, windows=1, sequence_length=T) / len(layer_order(shape))
+    limits.check_window(largest_activation(shape, vocab, sequence_length=T), flops, file_size=artifact.size)
 
 
 def _check_shapes(manifest: Manifest, shape: Model) -> None:

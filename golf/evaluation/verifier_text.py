@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from golf.recipe import Data
 
 # Tokens of the verifier's text that are scored, unless --tokens says otherwise: four times the quickstart's claim.
 MOST_TOKENS = 131_072
+# Bytes that are read of a text that only the artifact names.
+MOST_BYTES = 1 << 30
 _STDLIB = "the validation split of this Python's standard library"
 _ARTIFACT, _VERIFIER = "the artifact", "--data"
 
@@ -57,88 +60,81 @@ class NamedText:
         return self.text.documents is not None or self.counted_by is not None
 
 
-def verifiers_text(rebuilt: Rebuilt, choice: TextChoice, check: Callable[[], None]) -> NamedText:
-    """The text that the verifier chose, read as they chose; else the validation split that the artifact names."""
-    data, tokenizer = choice.data, rebuilt.tokenizer
-    if data is None:
-        return _named_by_artifact(rebuilt, rebuilt.recipe.data, choice, choice.limit, check)
-    if holds_shards(data):
-        return _shards(rebuilt, data, choice, choice.limit, check, _VERIFIER)
-    section = Data(source="text", path=str(data), text_field=choice.text_field)
-    if choice.val_fraction is not None:
+@dataclass(frozen=True)
+class TextFinder:
+    """Finds the texts for one artifact; `check` may raise to stop, `note` says which of the user's files are read."""
+
+    rebuilt: Rebuilt
+    choice: TextChoice
+    check: Callable[[], None]
+    note: Callable[[str], None]
+
+    def verifiers(self) -> NamedText:
+        """The text that the verifier chose, read as they chose; else the validation split that the artifact names."""
+        data, choice = self.choice.data, self.choice
+        if data is None:
+            return self._named_by_artifact(choice.limit)
+        if holds_shards(data):
+            return self._shards(data, choice.limit, _VERIFIER)
+        section = Data(source="text", path=str(data), text_field=choice.text_field)
+        if choice.val_fraction is None:
+            return _sound(NamedText(str(data), _VERIFIER, self._whole(data, section, choice.limit)))
         section = section.model_copy(update={"val_fraction": choice.val_fraction})
-        text = evaluation_text(section, tokenizer, limit=choice.limit, stop=check)
-        return _sound(NamedText(f"the validation split of {data}", _VERIFIER, text))
-    return _sound(
-        NamedText(str(data), _VERIFIER, whole_evaluation_text(data, section, tokenizer, limit=choice.limit, stop=check))
-    )
+        return _sound(NamedText(f"the validation split of {data}", _VERIFIER, self._split(section, choice.limit)))
 
+    def claims(self, claim: Claim, *, version: int) -> NamedText | None:
+        """The text that the claim is about; None where the text at hand is another one.
 
-def claims_text(
-    rebuilt: Rebuilt, choice: TextChoice, claim: Claim, check: Callable[[], None], *, version: int
-) -> NamedText | None:
-    """The text that the claim is about; None where the text at hand is another one.
+        At `choice.data` it is the validation split of that text, as the artifact's recipe splits its own, or all of it.
+        """
+        recipe, tokenizer = self.rebuilt.recipe, self.rebuilt.tokenizer
+        for each in self._candidates(min(claim.tokens, recipe.verify.tokens) + 1):
+            targets = scored_targets(len(each.text.tokens), recipe.train.sequence_length)
+            if text_sha256(each.text, tokenizer, targets, decoded=version < RESTORING_FROM) == claim.text_sha256:
+                return each
+        return None
 
-    At `choice.data` it is the validation split of that text, as the artifact's recipe splits its own, or all of it.
-    """
-    limit = min(claim.tokens, rebuilt.recipe.verify.tokens) + 1
-    for each in _candidates(rebuilt, choice, limit, check):
-        targets = scored_targets(len(each.text.tokens), rebuilt.recipe.train.sequence_length)
-        digest = text_sha256(each.text, rebuilt.tokenizer, targets, decoded=version < RESTORING_FROM)
-        if digest == claim.text_sha256:
-            return each
-    return None
+    def _candidates(self, limit: int) -> Iterator[NamedText]:
+        section, data = self.rebuilt.recipe.data, self.choice.data
+        if data is None:
+            yield self._named_by_artifact(limit)
+        elif holds_shards(data):
+            yield self._shards(data, limit, _VERIFIER)
+        else:
+            plain = section if section.source == "text" else Data(source="text", path=str(data))
+            # what is not the recipe's kind of text is no claim's; the verifier's options read it, or refuse it
+            if section.source == "text":
+                moved = section.model_copy(update={"val_path" if section.val_path else "path": str(data)})
+                with suppress(DataError):
+                    yield NamedText(f"the validation split of {data}", _VERIFIER, self._split(moved, limit))
+            with suppress(DataError):
+                yield NamedText(str(data), _VERIFIER, self._whole(data, plain, limit))
 
+    def _named_by_artifact(self, limit: int) -> NamedText:
+        """The validation split of the artifact's own recipe; of a user's files no more than MOST_BYTES are read."""
+        section = self.rebuilt.recipe.data
+        place = section.val_path or section.path
+        if place is None:
+            return _sound(NamedText(_STDLIB, _ARTIFACT, self._split(section, limit)))
+        self.note(f"reading {place}, the text that the artifact names")
+        if section.source == "shards":
+            return self._shards(Path(place), limit, _ARTIFACT)
+        text = self._split(section, limit, most_bytes=MOST_BYTES)
+        return _sound(NamedText(f"the validation split of {place}", _ARTIFACT, text))
 
-def _candidates(rebuilt: Rebuilt, choice: TextChoice, limit: int, check: Callable[[], None]) -> list[NamedText]:
-    section, data = rebuilt.recipe.data, choice.data
-    if data is None:
-        return [_named_by_artifact(rebuilt, section, choice, limit, check)]
-    if holds_shards(data):
-        return [_shards(rebuilt, data, choice, limit, check, _VERIFIER)]
-    found = []
-    if section.source == "text":
-        key = "val_path" if section.val_path else "path"
-        moved = section.model_copy(update={key: str(data)})
-        try:
-            text = evaluation_text(moved, rebuilt.tokenizer, limit=limit, stop=check)
-            found.append(NamedText(f"the validation split of {data}", _VERIFIER, text))
-        except DataError:
-            pass  # not the recipe's kind of text
-    plain = section if section.source == "text" else Data(source="text", path=str(data))
-    try:
-        whole = whole_evaluation_text(data, plain, rebuilt.tokenizer, limit=limit, stop=check)
-        found.append(NamedText(str(data), _VERIFIER, whole))
-    except DataError:
-        pass  # the verifier's text is read by the verifier's own options, and refused there
-    return found
+    def _shards(self, data: Path, limit: int, chosen_by: str) -> NamedText:
+        """The shard at `data`, or a folder's validation shards."""
+        counted_by = tokenizer_of_shards(data, self.rebuilt.tokenizer, given=self.choice.tokenizer)
+        section = Data(source="shards", path=str(data))
+        one = data.suffix == ".bin"
+        text = self._whole(data, section, limit) if one else self._split(section, limit)
+        return _sound(NamedText(str(data), chosen_by, text, counted_by))
 
+    def _split(self, section: Data, limit: int, *, most_bytes: int | None = None) -> EvaluationText:
+        return evaluation_text(section, self.rebuilt.tokenizer, limit=limit, stop=self.check, most_bytes=most_bytes)
 
-def _named_by_artifact(
-    rebuilt: Rebuilt, section: Data, choice: TextChoice, limit: int, check: Callable[[], None]
-) -> NamedText:
-    """The validation split of the artifact's own recipe."""
-    for name in (section.path, section.val_path):
-        path = None if name is None else Path(name)
-        if path is not None and path.exists() and not (path.is_file() or path.is_dir()):
-            raise DataError(f"{name}, which the artifact names as its text, is no file or folder; name one with --data")
-    if section.source == "shards":
-        return _shards(rebuilt, Path(section.path or ""), choice, limit, check, _ARTIFACT)
-    name = _STDLIB if section.source == "stdlib" else f"the validation split of {section.val_path or section.path}"
-    return _sound(NamedText(name, _ARTIFACT, evaluation_text(section, rebuilt.tokenizer, limit=limit, stop=check)))
-
-
-def _shards(
-    rebuilt: Rebuilt, data: Path, choice: TextChoice, limit: int, check: Callable[[], None], chosen_by: str
-) -> NamedText:
-    """The shard at `data`, or a folder's validation shards."""
-    counted_by = tokenizer_of_shards(data, rebuilt.tokenizer, given=choice.tokenizer)
-    section = Data(source="shards", path=str(data))
-    if data.suffix == ".bin":
-        text = whole_evaluation_text(data, section, rebuilt.tokenizer, limit=limit, stop=check)
-    else:
-        text = evaluation_text(section, rebuilt.tokenizer, limit=limit, stop=check)
-    return _sound(NamedText(str(data), chosen_by, text, counted_by))
+    def _whole(self, data: Path, section: Data, limit: int) -> EvaluationText:
+        return whole_evaluation_text(data, section, self.rebuilt.tokenizer, limit=limit, stop=self.check)
 
 
 def _sound(found: NamedText) -> NamedText:

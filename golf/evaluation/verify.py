@@ -13,12 +13,13 @@ import torch
 
 from golf.artifact import Artifact, Limits, open_artifact
 from golf.evaluation.checks import Bound, Bounds, bound_checks, claim_checks, proof_checks, size_check
-from golf.evaluation.loss import Score
+from golf.evaluation.loss import Score, windows_per_pass
 from golf.evaluation.prove import prove
 from golf.evaluation.rebuild import Rebuilt, rebuild
 from golf.evaluation.results import Check, Measured, Proof, Verdict
 from golf.evaluation.score_text import score_text
-from golf.evaluation.verifier_text import NamedText, TextChoice, claims_text, verifiers_text
+from golf.evaluation.verifier_text import NamedText, TextChoice, TextFinder
+from golf.model.cost import forward_flops
 from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
 
@@ -49,7 +50,8 @@ def verify(
     began, check = time.monotonic(), partial(stop.raise_if_stopped, _STOPPED)
     observer.stage("read", 0.0)
     artifact = open_artifact(path, limits)
-    rebuilt = rebuild(artifact, poll=check)
+    limits = limits or Limits()
+    rebuilt = rebuild(artifact, poll=check, limits=limits)
     observer.stage("read", 1.0)
     verdict = Verdict(
         artifact=path,
@@ -61,7 +63,8 @@ def verify(
         seconds=0.0,
     )
     if not caps_only:
-        measure = _Measure(rebuilt, choice or TextChoice(), device, check, observer)
+        allowed = partial(limits.check_flops, file_size=artifact.size)
+        measure = _Measure(rebuilt, choice or TextChoice(), device, check, observer, allowed)
         verdict = _with_losses(verdict, artifact, measure, bounds, proved_tokens)
     return replace(verdict, seconds=round(time.monotonic() - began, 3))
 
@@ -75,8 +78,11 @@ class _Measure:
     device: torch.device
     check: Callable[[], None]
     observer: Observer
+    allowed: Callable[[float], None]
+    """Raises for more FLOPs than the artifact may ask for."""
 
     def score(self, text: NamedText, *, window: int | None) -> Score:
+        self._refuse_costly(text, window)
         return score_text(
             self.rebuilt.model.to(self.device),
             text.text,
@@ -86,6 +92,14 @@ class _Measure:
             progress=lambda share: self.observer.stage("measure", share),
             stop=self.check,
         )
+
+    def _refuse_costly(self, text: NamedText, window: int | None) -> None:
+        """Raise DamagedFile where the text takes more FLOPs to score than the file may ask for."""
+        shape, vocab = self.rebuilt.model.shape, self.rebuilt.model.vocab_size
+        T = min(window or self.rebuilt.recipe.train.sequence_length, max(len(text.text.tokens) - 1, 1))
+        windows = -(-(len(text.text.tokens) - 1) // T)
+        at_once = min(windows, windows_per_pass(shape, vocab, T))
+        self.allowed(forward_flops(shape, vocab, windows=at_once, sequence_length=T) * windows / at_once)
 
     def prove(self, text: NamedText, *, tokens: int, window: int | None) -> Proof:
         return prove(
@@ -104,8 +118,9 @@ def _with_losses(verdict: Verdict, artifact: Artifact, measure: _Measure, bounds
     """The verdict with the claim's checks where its text is at hand, and with the verifier's own."""
     rebuilt, choice, claim = measure.rebuilt, measure.choice, artifact.manifest.claim
     version, notes, checks = artifact.header.version, list(verdict.notes), list[Check]()
-    claimed = None if claim is None else claims_text(rebuilt, choice, claim, measure.check, version=version)
-    own = verifiers_text(rebuilt, choice, measure.check) if bounds.of_loss or claimed is None else None
+    finder = TextFinder(rebuilt, choice, measure.check, measure.observer.note)
+    claimed = None if claim is None else finder.claims(claim, version=version)
+    own = finder.verifiers() if bounds.of_loss or claimed is None else None
     score = None if claimed is None else measure.score(claimed, window=None)
     held = None
     if claimed is not None and score is not None and claim is not None:

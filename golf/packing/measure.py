@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from golf.artifact import assemble, open_artifact
+from golf.artifact import NO_LIMITS, assemble, open_artifact
 from golf.evaluation.loss import Score
 from golf.evaluation.rebuild import rebuild
 from golf.evaluation.score_text import score_text
@@ -52,7 +52,7 @@ def score_as_written(inputs: PackInputs, encoded: EncodedModel, out: Path, obser
     unmeasured = durable.temporary_beside(out)
     try:
         durable.write_bytes(unmeasured, assemble(replace(encoded.manifest, claim=None), encoded.payloads))
-        rebuilt = rebuild(open_artifact(unmeasured), poll=observer.check)
+        rebuilt = rebuild(open_artifact(unmeasured), poll=observer.check, limits=NO_LIMITS)
         return validation_score(inputs, rebuilt.model.to(inputs.device), observer)
     finally:
         unmeasured.unlink(missing_ok=True)

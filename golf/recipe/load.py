@@ -10,6 +10,7 @@ from golf.errors import RecipeError
 from golf.recipe.sections import Recipe
 from golf.recipe.toml import MAX_BYTES, MAX_DEPTH, printable, read_toml, read_value, show, write_toml
 from golf.recipe.validate import Address, validate
+from golf.runtime.regular import regular
 
 
 def find_recipe(name: str) -> Path:
@@ -40,7 +41,7 @@ def load_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
 def read_limited(path: Path) -> bytes:
     """Read a recipe or workspace file, at most one byte over the limit; RecipeError if that fails."""
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
         raise RecipeError([f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from error

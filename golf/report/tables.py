@@ -7,6 +7,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from golf.runtime.visible import visible
+
 
 class PlainTable(Table):
     """A table that shows text literally, since paths and manifests may contain rich's markup."""
@@ -16,9 +18,9 @@ class PlainTable(Table):
         super().add_row(*(literal(cell) if isinstance(cell, str) else cell for cell in cells), **options)  # type: ignore[arg-type]
 
 
-def literal(text: str) -> Text:
-    """Text without markup, control characters replaced by `?`."""
-    return Text("".join(c if c.isprintable() or c == "\n" else "?" for c in text))
+def literal(text: str, *, lines: bool = False) -> Text:
+    """Text without markup, control characters replaced by `?`, newlines too unless `lines` says otherwise."""
+    return Text(visible(text, lines=lines))
 
 
 def table(title: str, *columns: str, text_columns: int = 1) -> PlainTable:

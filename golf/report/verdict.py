@@ -9,6 +9,7 @@ from rich.text import Text
 
 from golf.evaluation.results import Check, Measured, Verdict
 from golf.report.tables import literal, table
+from golf.runtime.visible import visible
 
 _MARKS = {True: ("pass", "green"), False: ("FAIL", "bold red"), None: ("-", "")}
 
@@ -19,7 +20,8 @@ def verdict_table(verdict: Verdict) -> Table:
     for check in verdict.checks:
         mark, style = _MARKS[check.passed]
         made.add_row(check.name, *_figures(check), check.whose, Text(mark, style=style))
-    made.caption = literal("\n".join([*_lines(verdict), f"in {verdict.seconds:.1f} s"]))
+    lines = [visible(line) for line in _lines(verdict)]
+    made.caption = literal("\n".join([*lines, f"in {verdict.seconds:.1f} s"]), lines=True)
     made.caption_justify = "left"
     return made
 

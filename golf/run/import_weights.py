@@ -24,6 +24,7 @@ from golf.run.state import RunState
 from golf.runtime import durable
 from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
+from golf.runtime.regular import regular
 
 _STOPPED = "stopped; nothing was imported"
 # Exceptions that torch.load and safetensors raise for malformed files, besides their own.
@@ -91,7 +92,7 @@ def _write(run: Run, recipe: Recipe, tensors: dict[str, Tensor], state: RunState
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The state_dict in a file; one level of nesting under `model` or `state_dict` is opened."""
-    if path.is_dir():
+    if regular(path).is_dir():
         raise UsageError(f"{path} is a folder; give the file with the state_dict")
     try:
         if path.suffix in (".pt", ".pth", ".bin"):

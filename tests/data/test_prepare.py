@@ -217,8 +217,8 @@ def test_those_who_judge_see_the_same_validation_tokens(text, tmp_path, section,
 def test_those_who_judge_read_no_cache_and_no_more_than_they_need(text, monkeypatch):
     read: list[Document] = []
 
-    def counted(*args: object) -> object:
-        for document in documents(*args):
+    def counted(*args: object, **options: object) -> object:
+        for document in documents(*args, **options):
             read.append(document)
             yield document
 

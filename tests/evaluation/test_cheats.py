@@ -169,11 +169,11 @@ def true_claim(folder, *settings, data="text.txt", content=None):
     found = verdict_on(content, folder, check=7)
     from golf.evaluation.rebuild import rebuild
     from golf.evaluation.score_text import text_sha256
-    from golf.evaluation.verifier_text import TextChoice, _named_by_artifact
+    from golf.evaluation.verifier_text import TextChoice, TextFinder
 
     rebuilt = rebuild(parse_artifact(content))
     choice = TextChoice(tokens=rebuilt.recipe.verify.tokens)
-    here = _named_by_artifact(rebuilt, rebuilt.recipe.data, choice, choice.limit, lambda: None)
+    here = TextFinder(rebuilt, choice, lambda: None, print).verifiers()
     score = golf_json("evaluate", "cheat.bin", "--tokens", str(choice.limit), cwd=folder)
     digest = text_sha256(here.text, BYTES, score["tokens"])
     assert found["own"]["tokens"] >= score["tokens"]
@@ -241,10 +241,10 @@ def test_a_claim_of_an_old_version_does_not_count_what_is_lost(text, monkeypatch
     from hashlib import sha256
 
     from golf.evaluation.rebuild import rebuild
-    from golf.evaluation.verifier_text import TextChoice, _named_by_artifact
+    from golf.evaluation.verifier_text import TextChoice, TextFinder
 
     rebuilt = rebuild(parse_artifact(content))
-    here = _named_by_artifact(rebuilt, rebuilt.recipe.data, TextChoice(), 1 << 20, lambda: None)
+    here = TextFinder(rebuilt, TextChoice(), lambda: None, print).verifiers()
     decoded = tokens.decode(here.text.tokens[: found["tokens"] + 1])
     claim = replace(
         CLAIM, val_loss=found["loss"], bpb=found["contest_bpb"], tokens=found["tokens"], bytes=len(decoded),

@@ -50,6 +50,11 @@ def mutants(count: int) -> Callable[[Path], None]:
     return lambda _folder: command(sys.executable, "-m", "bench.fuzz_artifact", "--count", str(count))
 
 
+def bombs(_folder: Path) -> None:
+    """Two hundred small files of random shapes are refused in 2 s, or done in 30 s and 300 MB."""
+    command(sys.executable, "-m", "bench.bombs")
+
+
 def caps(folder: Path) -> None:
     """Fifty random caps are met, each nearly to the byte."""
     golf = (sys.executable, "-m", "golf")
@@ -100,6 +105,7 @@ def interpreters(folder: Path) -> None:
 CHECKS = [
     Check("damaged artifacts, some", mutants(20_000), quick=True),
     Check("damaged artifacts, many", mutants(1_000_000)),
+    Check("small files that ask for much", bombs),
     Check("kills at random times", kills),
     Check("random caps", caps),
     Check("fine-tuning fills its budget", tune_size),

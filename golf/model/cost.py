@@ -1,0 +1,37 @@
+"""What a forward pass costs, from the shape alone: a reader of untrusted files asks before it builds a model."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from golf.model.transformer import layer_order, parameter_shapes
+from golf.recipe import Model as Shape
+
+# FLOPs that a query-key pair costs beside its products (softmax), a channel of a block beside its products (norms,
+# rotations, sums), and a logit (cap, softmax): set so that a CPU core needs about the same time for each.
+_PAIR, _CHANNEL, _LOGIT = 40, 120, 120
+# What calling a block costs, however little it has to do: .4 ms, in FLOPs of a CPU core.
+_CALL = 15_000_000
+
+
+def forward_flops(shape: Shape, vocab_size: int, *, windows: int, sequence_length: int) -> int:
+    """FLOPs of a pass over `windows` windows of T tokens, work that is no product reckoned in.
+
+    A CPU core does some 3 · 10^10 of them in a second, within a factor of 3 over shapes (tests/model/test_cost.py has
+    the extremes); the products alone are `flops_per_token` / 3 a token.
+    """
+    times = Counter(layer_order(shape))
+    T, D, hidden = sequence_length, shape.width, shape.mlp_width
+    weights = vocab_size * D
+    for name, dims in parameter_shapes(shape, vocab_size):
+        if name.startswith("blocks.") and len(dims) == 2:
+            weights += dims[0] * dims[1] * times[int(name.split(".")[1])]
+    blocks = times.total()
+    pairs = T * T // 2 * shape.heads
+    token = 2 * weights + blocks * _CHANNEL * (D + hidden) + _LOGIT * vocab_size
+    return windows * (T * token + blocks * pairs * (4 * shape.head_width + _PAIR)) + blocks * _CALL
+
+
+def largest_activation(shape: Shape, vocab_size: int, *, sequence_length: int) -> int:
+    """Bytes of the largest float32 activation of one window of T tokens."""
+    return 4 * sequence_length * max(vocab_size, shape.mlp_width, shape.width)

@@ -113,6 +113,6 @@ class Interrupted(GolfError):
     """A signal asked for a stop; the work is saved and can be resumed."""
 
     def __init__(self, message: str, *, signal_number: int = 2) -> None:
-        """Exit codes follow the shell: 128 + signal (130 for SIGINT, 143 for SIGTERM)."""
+        """Exit codes follow the shell: 128 + signal (129 for SIGHUP, 130 for SIGINT, 143 for SIGTERM)."""
         super().__init__(message)
         self.exit_code = 128 + signal_number

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 
 import click
 
@@ -16,6 +15,7 @@ from golf.cli.generate import generate
 from golf.cli.importing import import_
 from golf.cli.inspect import inspect
 from golf.cli.pack import pack
+from golf.cli.streams import READER_GONE, prepare
 from golf.cli.train import train
 from golf.cli.verify import verify
 from golf.errors import GolfError, RecipeError
@@ -55,11 +55,12 @@ def _environment(error: Exception) -> str | None:
 
 def main() -> None:
     """Run a command; every expected failure prints one sentence to stderr and returns its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # on an ASCII terminal print `?` instead of raising
-            stream.reconfigure(errors="replace")
+    out, _ = prepare()
     try:
         code = golf.main(standalone_mode=False)
+        out.flush()
+        if out.reader_gone and code is None:
+            code = READER_GONE
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
@@ -72,9 +73,6 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("stopped at once; files are as they were last saved", err=True)
         code = 130
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader closed the pipe; Python would print an error about the flush at exit
-        code = 0
     except (OSError, ImportError, MemoryError, RuntimeError) as error:
         if (message := _environment(error)) is None:
             raise

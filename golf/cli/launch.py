@@ -14,6 +14,8 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from types import FrameType
 
+from golf.runtime.interrupt import SIGNALS
+
 # Seconds that the other processes have to save after one has failed, before they are killed.
 _PATIENCE = 60.0
 _POLL = 0.05
@@ -49,7 +51,7 @@ def launch(count: int) -> int:
             for rank in range(count)
         ]
         stack.callback(_kill, started)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN):
             stack.callback(signal.signal, number, signal.signal(number, _passing_on(started)))
         failed = _wait(started)
         if failed is None:

@@ -26,8 +26,10 @@ def show(tables: Iterable[RenderableType]) -> None:
     # 100 columns where the output is a pipe or a file, so that no figure is cut
     width = None if sys.stdout.isatty() else 100
     console = Console(width=width, highlight=False, soft_wrap=False)
-    for table in tables:
-        console.print(table)
+    with console.capture() as captured:  # rich would end the process itself where the reader has gone
+        for table in tables:
+            console.print(table)
+    print(captured.get(), end="", flush=True)
 
 
 def show_json(value: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import click
 from golf.cli.options import Size, device_option, json_option
 
 if TYPE_CHECKING:
+    from golf.evaluation.results import Verdict
     from golf.evaluation.verify import Bounds
 
 
@@ -90,7 +91,7 @@ def verify(
     max_flops: float | None,
     device: str,
     as_json: bool,
-) -> None:
+) -> int:
     """Rebuild the model from ARTIFACT alone, measure its loss, and hold both against the caps.
 
     The artifact's claim is held on the claim's own text; --max-bpb and --max-loss are held on yours. A bare name that
@@ -98,14 +99,12 @@ def verify(
     loss could be held against nothing.
     """
     from golf.artifact import Limits
-    from golf.cli.terminal import note, show, show_json, watching
+    from golf.cli.terminal import note, watching
     from golf.errors import ClaimError, NothingHeld, UsageError
     from golf.evaluation.verify import TextChoice
     from golf.evaluation.verify import verify as verify_flow
-    from golf.report import verdict_table
     from golf.runtime.device import resolve_device
     from golf.runtime.interrupt import listening
-    from golf.runtime.json_values import to_json
 
     for flag, bound in (("--max-bpb", max_bpb), ("--max-loss", max_loss), ("--val-fraction", val_fraction)):
         if bound is not None and math.isnan(bound):
@@ -131,12 +130,7 @@ def verify(
         )
     for text in verdict.notes:
         note(text)
-    if as_json:
-        measured = {} if verdict.measured is None else to_json(verdict.measured)
-        state = {name: getattr(verdict, name) for name in ("passed", "claim_held", "loss_held")}
-        show_json(measured | to_json(verdict) | state)
-    else:
-        show([verdict_table(verdict)])
+    _show(verdict, as_json)
     if not verdict.passed:
         failed = ", ".join(check.name for check in verdict.checks if check.passed is False)
         raise ClaimError(f"{path} fails: {failed}")
@@ -144,6 +138,20 @@ def verify(
         raise NothingHeld(
             f"{path} is sound, but its loss was held against nothing: bound it with --max-bpb, or ask for --caps-only"
         )
+    return 0  # which stays the exit code, whether or not anybody reads the table
+
+
+def _show(verdict: Verdict, as_json: bool) -> None:
+    from golf.cli.terminal import show, show_json
+    from golf.report import verdict_table
+    from golf.runtime.json_values import to_json
+
+    if not as_json:
+        show([verdict_table(verdict)])
+        return
+    measured = {} if verdict.measured is None else to_json(verdict.measured)
+    state = {name: getattr(verdict, name) for name in ("passed", "claim_held", "loss_held")}
+    show_json(measured | to_json(verdict) | state)
 
 
 def find_artifact(path: Path) -> Path:

@@ -120,8 +120,10 @@ def _check_agreement(manifest: Manifest, recipe: Recipe, shape: Model) -> None:
 def _check_cost(artifact: Artifact, recipe: Recipe, shape: Model, limits: Limits) -> None:
     """Check what one window of the model costs, before anything of it is built."""
     vocab, T = artifact.manifest.tokenizer.vocab_size, recipe.train.sequence_length
-    flops = forward_flops(shape, vocab, windows=1, sequence_length=T) / len(layer_order(shape))
-    limits.check_window(largest_activation(shape, vocab, sequence_length=T), flops, file_size=artifact.size)
+    flops = forward_flops(shape, vocab, windows=1, sequence_length=T)
+    activation = largest_activation(shape, vocab, sequence_length=T)
+    limits.check_window(activation, flops / len(layer_order(shape)), file_size=artifact.size)
+    limits.check_flops(flops, file_size=artifact.size)
 
 
 def _check_shapes(manifest: Manifest, shape: Model) -> None:

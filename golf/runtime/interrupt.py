@@ -1,4 +1,4 @@
-"""Stopping when asked, SIGINT and SIGTERM become a flag that every loop polls; and leaving for good."""
+"""Stopping when asked: SIGINT, SIGTERM and SIGHUP become a flag that every loop polls; and leaving for good."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from golf.errors import Interrupted
+
+# What asks golf to stop; Windows has no SIGHUP.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class StopFlag:
@@ -40,16 +43,16 @@ class StopFlag:
 
 @contextmanager
 def listening() -> Iterator[StopFlag]:
-    """Receive SIGINT and SIGTERM into a fresh StopFlag; the handlers from before are back afterwards.
+    """Receive SIGINT, SIGTERM and SIGHUP into a fresh StopFlag; the handlers from before are back afterwards.
 
-    Outside the main thread, where Python allows no handlers, the flag is never set. A SIGINT that the parent process
-    had ignored stays ignored, as for every job that a shell script puts in the background.
+    Outside the main thread, where Python allows no handlers, the flag is never set. A signal that the parent process
+    had ignored stays ignored: SIGINT in every job that a shell script puts in the background, SIGHUP under nohup.
     """
     flag = StopFlag()
     before: dict[signal.Signals, Any] = {}
     try:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     before[number] = signal.signal(number, flag.receive)
         yield flag

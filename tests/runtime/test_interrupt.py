@@ -10,7 +10,7 @@ import pytest
 from golf.errors import Interrupted
 from golf.runtime.interrupt import StopFlag, listening
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def test_nothing_happens_without_a_signal():
         flag.raise_if_stopped("never seen")
 
 
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_the_first_signal_sets_the_flag_and_becomes_the_exit_code(number, exit_code):
     with listening() as flag:
         send(number)

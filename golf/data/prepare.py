@@ -209,6 +209,9 @@ def _shards(data: recipe.Data, section: recipe.Tokenizer) -> TokenSet:
     tokenizer = _given_tokenizer(section)
     files = {split: shard_files(data, split) for split in SPLITS}
     train, val = (TokenStream(files[split], vocab_size=tokenizer.vocab_size) for split in SPLITS)
+    for split, stream in zip(SPLITS, (train, val), strict=True):
+        if len(stream) < 2:  # a window needs a token and the one that it predicts
+            raise DataError(f"the {split} shards in {data.path} hold {len(stream)} tokens; at least 2 are needed")
     # names and sizes, not the content: it may be 20 GB
     listed = [f"{split} {path.name} {path.stat().st_size}" for split in SPLITS for path in files[split]]
     return TokenSet(train, val, tokenizer, cache_key(tokenizer.digest, *listed), None, None)

@@ -13,6 +13,8 @@ from golf.runtime.regular import regular
 
 # The tokenizer that golf data prepare writes; and the contest's layout, datasets/NAME/ with models in tokenizers/.
 TOKENIZER_FILE, _DATASETS, _TOKENIZERS = "tokenizer.model", "datasets", "tokenizers"
+# Ends the name of the mark beside shards that golf data prepare has not finished.
+UNFINISHED = ".unfinished"
 
 
 def holds_shards(path: Path) -> bool:
@@ -23,6 +25,8 @@ def holds_shards(path: Path) -> bool:
 def shard_files(data: Data, split: str) -> list[Path]:
     """The shards of a split in the folder `data.path`, by name; raises DataError where there is none."""
     folder = Path(data.path or "")
+    if marks := sorted(folder.glob(f"*{UNFINISHED}")):
+        raise DataError(f"{marks[0]} says that these shards are not all there; run golf data prepare again")
     found = sorted(folder.glob(f"*{split}*.bin"))
     if not found:
         raise DataError(f"no file *{split}*.bin in {folder}; data.path is the folder that holds the shards")

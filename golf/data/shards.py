@@ -117,6 +117,8 @@ class TokenStream:
         if index not in self._mapped:
             self._mapped[index] = _map(shard, shard_length(shard)) if isinstance(shard, Path) else shard
         _advise(self._mapped[index], stop - start)
+        if isinstance(shard, Path):  # reading behind the end of a mapped file would kill the process
+            shard_length(shard)
         tokens = self._mapped[index][start:stop]
         check_tokens(shard if isinstance(shard, Path) else Path("tokens"), tokens, self.vocab_size, first=start)
         return tokens

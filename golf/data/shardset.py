@@ -6,6 +6,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
@@ -14,10 +15,12 @@ import numpy as np
 
 from golf.data.bpe import train_sentencepiece
 from golf.data.corpus import SPLITS, Split, validates
+from golf.data.shardfolder import UNFINISHED
 from golf.data.shards import Tokens, write_shard
 from golf.data.textfiles import Document, read_documents
 from golf.data.tokenizer import Accounting, Tokenizer, load_tokenizer, with_bos
 from golf.errors import DataError, UsageError
+from golf.runtime import durable
 
 # The contest's shard size: 200 MB a file.
 SHARD_TOKENS = 100_000_000
@@ -63,32 +66,48 @@ def make_shards(
     refuse_shards(out, name)
     writers = {split: _Writer(out, f"{name}_{split}", shard_tokens) for split in SPLITS}
     totals = dict.fromkeys(SPLITS, Accounting())
-    try:
-        for split, tokens, counted in _encoded(_documents(sources, text_field), tokenizer, val_fraction, workers):
-            writers[split].add(tokens)
-            totals[split] = add(totals[split], counted)
-            step(add(totals["train"], totals["val"]))
-        for split, writer in writers.items():
-            writer.close()
-            if not totals[split].documents:
-                every = sum(each.documents for each in totals.values())
-                advice = "a larger" if split == "val" else "a smaller"
-                likely = f", as {10 / every:.2g}" if split == "val" and val_fraction < 10 / every < 0.5 else ""
-                raise DataError(
-                    f"no document of {every:,} falls into the {split} split at a share of {val_fraction:g}; "
-                    f"take {advice} --val-fraction{likely}, or more documents"
-                )
-    except BaseException:
-        for writer in writers.values():
-            writer.discard()
-        raise
+    with _unfinished(out, name):
+        try:
+            for split, tokens, counted in _encoded(_documents(sources, text_field), tokenizer, val_fraction, workers):
+                writers[split].add(tokens)
+                totals[split] = add(totals[split], counted)
+                step(add(totals["train"], totals["val"]))
+            for split, writer in writers.items():
+                writer.close()
+                if not totals[split].documents:
+                    every = sum(each.documents for each in totals.values())
+                    advice = "a larger" if split == "val" else "a smaller"
+                    likely = f", as {10 / every:.2g}" if split == "val" and val_fraction < 10 / every < 0.5 else ""
+                    raise DataError(
+                        f"no document of {every:,} falls into the {split} split at a share of {val_fraction:g}; "
+                        f"take {advice} --val-fraction{likely}, or more documents"
+                    )
+        except BaseException:
+            for writer in writers.values():
+                writer.discard()
+            raise
     return ShardSet({split: writer.files for split, writer in writers.items()}, totals)
 
 
 def refuse_shards(folder: Path, name: str) -> None:
-    """Raise UsageError where `folder` holds shards of that name already."""
-    if held := sorted(folder.glob(f"{name}_*.bin")):
+    """Raise UsageError where `folder` holds whole shards of that name already; those of a killed run are deleted."""
+    held = sorted(path for split in SPLITS for path in folder.glob(f"{name}_{split}_[0-9]*.bin"))
+    if (folder / f"{name}{UNFINISHED}").exists():
+        for path in held:
+            path.unlink()
+    elif held:
         raise UsageError(f"{held[0]} is there already; name another --out or --name, or delete it")
+
+
+@contextmanager
+def _unfinished(folder: Path, name: str) -> Iterator[None]:
+    """Keep a mark beside shards while they are written: where a run is killed, nobody takes them for whole."""
+    mark = folder / f"{name}{UNFINISHED}"
+    durable.write_text(mark, "golf data prepare did not finish these shards; the same command makes them again\n")
+    try:
+        yield
+    finally:
+        mark.unlink()
 
 
 def add(first: Accounting, second: Accounting) -> Accounting:

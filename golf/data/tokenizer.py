@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -23,6 +23,8 @@ from golf.errors import DamagedFile
 Tokens = NDArray[np.uint16]
 
 BOS_ID = 1
+# Tokens that are decoded at a time, and characters that SentencePiece encodes at a time, at 100 bytes for each.
+_BLOCK, _PART = 1 << 18, 1 << 20
 _SPACE = "▁"
 _TEXT = (PieceType.NORMAL, PieceType.USER_DEFINED)
 _NO_TEXT = (PieceType.CONTROL, PieceType.UNKNOWN, PieceType.UNUSED)
@@ -74,9 +76,24 @@ class Tokenizer(ABC):
 
         Law: `len(decode(tokens[1:], previous=tokens[0])) == byte_counts(tokens).sum()`.
         """
-        context = np.concatenate([np.array([previous], dtype=np.int64), np.asarray(tokens, dtype=np.int64)])
-        entries = context[1:] + self.vocab_size * self._trimmed(context)
-        return b"".join(map(self._decoded.__getitem__, entries.tolist()))
+        return b"".join(self._decoded_blocks(tokens, previous))
+
+    def spells(self, tokens: NDArray[np.integer], text: bytes) -> bool:
+        """Whether `tokens` (N,), the first of which stands for no text, decode to exactly this text."""
+        place = 0
+        for block in self._decoded_blocks(tokens, BOS_ID):
+            if text[place : place + len(block)] != block:
+                return False
+            place += len(block)
+        return place == len(text)
+
+    def _decoded_blocks(self, tokens: NDArray[np.integer], previous: int) -> Iterator[bytes]:
+        """The bytes of `tokens`, _BLOCK of them at a time: Python's numbers take 30 bytes each."""
+        for start in range(0, len(tokens), _BLOCK):
+            before = np.array([previous if start == 0 else tokens[start - 1]], dtype=np.int64)
+            context = np.concatenate([before, np.asarray(tokens[start : start + _BLOCK], dtype=np.int64)])
+            entries = context[1:] + self.vocab_size * self._trimmed(context)
+            yield b"".join(map(self._decoded.__getitem__, entries.tolist()))
 
     def byte_counts(self, tokens: NDArray[np.integer]) -> NDArray[np.int64]:
         """Bytes of text (N-1,) that each target `tokens[1:]` stands for, given the token before it.
@@ -85,6 +102,11 @@ class Tokenizer(ABC):
         """
         context = np.asarray(tokens, dtype=np.int64)
         return self._bytes[context[1:]] - self._trimmed(context)
+
+    def count_bytes(self, tokens: NDArray[np.integer]) -> int:
+        """The sum of `byte_counts`, in little memory."""
+        starts = range(0, max(len(tokens) - 1, 0), _BLOCK)
+        return sum(int(self.byte_counts(tokens[start : start + _BLOCK + 1]).sum()) for start in starts)
 
     def _trimmed(self, context: NDArray[np.int64]) -> NDArray[np.int64]:
         """1 for each of `context[1:]` whose leading space is not text, else 0."""
@@ -123,11 +145,22 @@ class SentencePieceTokenizer(Tokenizer):
             raise ValueError("SentencePiece reads another number of pieces")
         if self._processor.bos_id() != BOS_ID:
             raise ValueError(f"the piece that opens a document has id {self._processor.bos_id()}, not {BOS_ID}")
+        self._trims_spaces = model.trims_spaces
         self._spelled = _spelled(model)
         self._beyond = re.compile("|".join(self._spelled) or "(?!)")
 
     def encode(self, text: str) -> Tokens:
         """SentencePiece's tokens; with a lossless model, characters that it would not decode exactly as byte pieces."""
+        first, *others = _parts(text)
+        if not others:
+            return self._encode_part(first)
+        if not self._trims_spaces:
+            return np.concatenate([self._encode_part(part) for part in (first, *others)])
+        # a letter keeps the space at the beginning of a part from being trimmed
+        letter = len(self._encode_part("x"))
+        return np.concatenate([self._encode_part(first), *(self._encode_part("x" + p)[letter:] for p in others)])
+
+    def _encode_part(self, text: str) -> Tokens:
         tokens: list[int] = []
         start = 0
         for match in self._beyond.finditer(text):
@@ -168,13 +201,13 @@ class Accounting:
 
     def add(self, tokenizer: Tokenizer, text: str, tokens: Tokens) -> Accounting:
         """The accounting with one more document; `tokens` (N,) are those of `text` with BOS before them."""
-        original, decoded = text.encode("utf-8"), tokenizer.decode(tokens)
+        original = text.encode("utf-8")
         return Accounting(
             self.documents + 1,
             self.tokens + len(tokens),
             self.text_bytes + len(original),
-            self.counted_bytes + int(tokenizer.byte_counts(tokens).sum()),
-            self.changed_documents + (decoded != original),
+            self.counted_bytes + tokenizer.count_bytes(tokens),
+            self.changed_documents + (not tokenizer.spells(tokens, original)),
         )
 
 
@@ -189,6 +222,23 @@ def accounting(tokenizer: Tokenizer, documents: Iterable[Document]) -> Accountin
 def with_bos(tokenizer: Tokenizer, text: str) -> Tokens:
     """Tokens (N,) uint16 of a document: BOS, then its text."""
     return np.concatenate([np.array([tokenizer.bos_id], dtype=np.uint16), tokenizer.encode(text)])
+
+
+def _parts(text: str) -> Iterator[str]:
+    """A text in parts of _PART characters at most, cut before a single space where there is one.
+
+    No piece of the contest's tokenizers crosses such a space: cut or not, they give the same tokens. Others may give a
+    few others at a cut.
+    """
+    start = 0
+    while len(text) - start > _PART:
+        cut = text.rfind(" ", start + 1, start + _PART)
+        while cut > start + 1 and (text[cut - 1].isspace() or text[cut + 1].isspace()):
+            cut = text.rfind(" ", start + 1, cut)
+        cut = cut if cut > start else start + _PART
+        yield text[start:cut]
+        start = cut
+    yield text[start:]
 
 
 def _piece_bytes(model: PieceModel) -> list[bytes]:

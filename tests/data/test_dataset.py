@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from cli import golf, golf_json
 
-from golf.data import open_shard, write_shard
+from golf.data import TokenStream, open_shard, write_shard
 from golf.data.dataset import prepare_dataset
 from golf.data.shardset import make_shards
 from golf.data.tokenizer import ByteTokenizer
-from golf.errors import DataError, Interrupted, UsageError
+from golf.errors import DamagedShard, DataError, Interrupted, UsageError
 from golf.runtime.interrupt import StopFlag
 
 
@@ -209,3 +209,41 @@ def test_a_tokenizer_whose_bytes_the_contest_counts_otherwise_is_said_to_be_one(
     spaces = golf("data", "prepare", *arguments, "spaces", "--tokenizer", "sp:290", cwd=corpus)
     assert "pieces hold spaces inside" in " ".join(spaces.stderr.split())
     assert "spaces inside" not in golf("data", "prepare", *arguments, "o", "--tokenizer", "bytes", cwd=corpus).stderr
+
+
+def test_a_killed_attempt_is_known_as_unfinished_and_made_again(corpus):
+    whole = prepared(corpus, corpus / "out", "--tokenizer", "bytes")
+    shard = corpus / "out" / "text_train_000000.bin"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:1500])  # as a killed run leaves them
+    (corpus / "out" / "text.unfinished").write_text("")
+    (corpus / "out" / "text_other.bin").write_bytes(b"mine")
+    used = ("train", "smoke", "--set", "data.source=shards", "--set", f"data.path={corpus / 'out'}")
+    assert "not all there" in golf(*used, "--out", "run", cwd=corpus, check=2).stderr
+    again = prepared(corpus, corpus / "out", "--tokenizer", "bytes")
+    assert again["splits"] == whole["splits"]
+    assert shard.read_bytes() == content
+    assert sorted(path.name for path in (corpus / "out").iterdir()) == [
+        "text_other.bin", "text_train_000000.bin", "text_val_000000.bin",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("tokens", [0, 1])
+def test_shards_with_nothing_to_predict_are_refused_before_the_first_step(corpus, split, tokens):
+    prepared(corpus, corpus / "out", "--tokenizer", "bytes")
+    write_shard(corpus / "out" / f"text_{split}_000000.bin", np.ones(tokens, dtype=np.uint16))
+    settings = ("--set", "data.source=shards", "--set", f"data.path={corpus / 'out'}", "--set", "tokenizer.kind=bytes")
+    done = golf("train", "smoke", *settings, "--out", "run", cwd=corpus, check=2)
+    assert f"the {split} shards" in done.stderr and f"hold {tokens} tokens" in done.stderr
+
+
+def test_a_shard_that_shrinks_while_it_is_read_is_noticed(tmp_path):
+    """Reading behind the end of a mapped file would kill the process."""
+    path = tmp_path / "x_train_000000.bin"
+    write_shard(path, np.ones(100_000, dtype=np.uint16))
+    stream = TokenStream([path], vocab_size=260)
+    assert len(stream.slice(0, 100_000)) == 100_000
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(DamagedShard, match="declares 100000 tokens"):
+        stream.slice(90_000, 100_000)

@@ -239,3 +239,17 @@ def test_mutated_models_load_consistently_or_are_refused(capfd):
         assert tokenizer.byte_counts(tokens).sum() == len(tokenizer.decode(tokens))
     assert refused > 150
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_long_text_has_the_same_tokens_in_parts(contest, stdlib_model, monkeypatch):
+    """With the contest's tokenizer exactly; a lossless one of golf's may differ at the cuts, and loses nothing."""
+    monkeypatch.setattr("golf.data.tokenizer._PART", 300)
+    monkeypatch.setattr("golf.data.tokenizer._BLOCK", 100)
+    text = "".join(f"word{i} and{' ' * (i % 3 + 1)}more, until line {i * i}.\n" for i in range(400)) + "x" * 1000
+    assert contest.encode(text).tolist() == contest._processor.encode(text)
+    for tokenizer in (load_tokenizer("sentencepiece", stdlib_model), load_tokenizer("bytes", b"")):
+        tokens = with_bos(tokenizer, text)
+        assert tokenizer.decode(tokens) == text.encode()
+        assert tokenizer.spells(tokens, text.encode())
+        assert not tokenizer.spells(tokens, text.encode() + b"x") and not tokenizer.spells(tokens, text.encode()[:-1])
+        assert tokenizer.count_bytes(tokens) == tokenizer.byte_counts(tokens).sum() == len(text.encode())

@@ -23,10 +23,10 @@ from golf.evaluation.rebuild import Rebuilt, rebuild
 from golf.evaluation.results import Evaluation
 from golf.evaluation.score_text import score_text
 from golf.model import BOS_ID
-from golf.recipe import Data, recipe_from_dict
+from golf.recipe import Data
 from golf.run.checkpoint import load_checkpoint, load_latest
 from golf.run.load_model import load_model
-from golf.run.state import RunState
+from golf.run.state import RunState, recipe_of
 from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
 
@@ -117,7 +117,7 @@ def _load(path: Path, check: partial[None], observer: Observer) -> Rebuilt:
     else:
         checkpoint = load_checkpoint(path)
     state = RunState.of(checkpoint.state, source=str(path))
-    recipe = recipe_from_dict(state.recipe, source=str(path))
+    recipe = recipe_of(state, source=str(path))
     if "tokenizer" not in checkpoint.tensors or not state.tokenizer_kind:
         raise DamagedCheckpoint(str(path), "lacks its tokenizer: another release wrote it")
     # a tensor cannot be empty, so a checkpoint of bytes holds one zero

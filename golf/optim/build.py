@@ -151,13 +151,15 @@ class Optimizers:
                     found[f"{names[index]}/{key}"] = torch.as_tensor(value)
         return found
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Inverse of `tensors`."""
+    def restore(self, tensors: dict[str, Tensor], *, started: bool = True) -> None:
+        """Inverse of `tensors`; raises ValueError for state that no optimizer leaves, or that a `started` one lacks."""
         for optimizer, names in self._named():
             state: dict[int, dict[str, Any]] = {}
-            for index, name in enumerate(names):
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            for index, (name, parameter) in enumerate(zip(names, parameters, strict=True)):
                 own = {k.rpartition("/")[2]: v for k, v in tensors.items() if k.rpartition("/")[0] == name}
-                if own:
+                if own or started:
+                    _check_buffers(name, parameter, own, adamw=isinstance(optimizer, torch.optim.AdamW))
                     state[index] = own
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
@@ -205,3 +207,20 @@ class Optimizers:
 
 def _is_down(name: str) -> bool:
     return name.endswith("mlp.down.weight")
+
+
+def _check_buffers(name: str, parameter: Tensor, buffers: dict[str, Tensor], *, adamw: bool) -> None:
+    """Raise ValueError where a parameter's buffers are not those of its optimizer: names, shapes, finite floats."""
+    shape = tuple(parameter.shape)
+    wanted = {"step": (), "exp_avg": shape, "exp_avg_sq": shape} if adamw else {"momentum_buffer": shape}
+    for key, expected in wanted.items():
+        if key not in buffers:
+            raise ValueError(f"lacks the {key} of {name}")
+        if tuple(buffers[key].shape) != expected:
+            raise ValueError(f"the {key} of {name} is {tuple(buffers[key].shape)}, not {expected}")
+    for key, buffer in buffers.items():
+        if not buffer.is_floating_point() or not bool(torch.isfinite(buffer).all()):
+            raise ValueError(f"the {key} of {name} holds what are no finite numbers")
+    basis = buffers.get("basis")
+    if basis is not None and (basis.ndim != 2 or basis.shape[0] != min(shape) or not 1 <= basis.shape[1] <= min(shape)):
+        raise ValueError(f"the basis of {name} is {tuple(basis.shape)}, which fits no matrix {shape}")

@@ -12,11 +12,11 @@ import torch
 from golf.data import EvaluationText, TokenSet, evaluation_text, prepare
 from golf.errors import UsageError
 from golf.model import Transformer
-from golf.recipe import Recipe, change_recipe, recipe_from_dict
+from golf.recipe import Recipe, change_recipe
 from golf.run.checkpoint import load_latest
 from golf.run.folder import Run
 from golf.run.load_model import load_model
-from golf.run.state import RunState
+from golf.run.state import RunState, recipe_of
 from golf.runtime.clock import steps_within
 from golf.runtime.observer import Observer
 
@@ -62,7 +62,7 @@ def load_inputs(
     if note:
         observer.note(note)
     state = RunState.of(checkpoint.state, source=str(run.checkpoint))
-    trained = recipe_from_dict(state.recipe, source=str(run.checkpoint))
+    trained = recipe_of(state, source=str(run.checkpoint))
     recipe = change_recipe(trained, settings, sections=("budget", "pack", "verify"), source="golf pack")
     if another := trained_for_another_cap(trained, recipe):
         observer.note(another)

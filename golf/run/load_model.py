@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from golf.errors import DamagedCheckpoint
-from golf.model import Transformer
+from golf.model import Transformer, parameter_shapes
 from golf.recipe import Recipe
 
 
@@ -20,11 +20,12 @@ def load_model(tensors: dict[str, Tensor], recipe: Recipe, vocab_size: int, *, s
     prefix = "average." if any(name.startswith("average.") for name in tensors) else "model."
     weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     for name, weight in weights.items():
-        if not bool(torch.isfinite(weight).all()):
+        if not weight.is_floating_point() or not bool(torch.isfinite(weight).all()):
             raise DamagedCheckpoint(f"{source}: {name}", "holds weights that are not finite; it cannot be used")
+    # compared before a model of the recipe's size is allocated
+    found = {name: tuple(weight.shape) for name, weight in weights.items()}
+    if found != dict(parameter_shapes(recipe.model, vocab_size)):
+        raise DamagedCheckpoint(source, "its weights do not fit its own recipe")
     model = Transformer(recipe.model, vocab_size)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError:
-        raise DamagedCheckpoint(source, "its weights do not fit its own recipe") from None
+    model.load_state_dict(weights)
     return model

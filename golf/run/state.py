@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from golf.errors import DamagedCheckpoint
+from golf.errors import DamagedCheckpoint, RecipeError
+from golf.recipe import Recipe, recipe_from_dict
 
 # Keys that every reader needs; files of golf 0.1 may lack the others.
 _NEEDED = ("recipe", "step", "text")
@@ -43,13 +44,21 @@ class RunState:
 
         Keys that this version does not know are ignored: another release may have written them.
         """
-        if missing := [key for key in _NEEDED if key not in state]:
+        if missing := [key for key in _NEEDED if state.get(key) is None]:
             raise DamagedCheckpoint(source, f"lacks {', '.join(sorted(missing))}: another release wrote it")
         known = {name: state[name] for name in cls.__dataclass_fields__ if state.get(name) is not None}
         for name, value in known.items():
             if not _is_sound(name, value):
                 raise DamagedCheckpoint(source, f"its {name} is {str(value)[:40]}, which no training leaves")
         return cls(**known)
+
+
+def recipe_of(state: RunState, *, source: str) -> Recipe:
+    """The recipe in a checkpoint's state; raises DamagedCheckpoint naming `source` for one that no training leaves."""
+    try:
+        return recipe_from_dict(state.recipe, source="its recipe")
+    except RecipeError as error:
+        raise DamagedCheckpoint(source, error.mistakes[0]) from None
 
 
 _NUMBERS = {"step": int, "vocab_size": int, "threads": int, "processes": int, "elapsed": float, "reserved": float}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from golf.errors import UsageError
@@ -9,6 +10,12 @@ from golf.errors import UsageError
 
 def regular(path: Path) -> Path:
     """`path` itself, where it is a regular file, a folder, a link to one, or nothing; else raises UsageError."""
-    if path.exists() and not path.is_file() and not path.is_dir():
+    try:
+        special = path.exists() and not path.is_file() and not path.is_dir()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UsageError(f"{str(path)[:40]}...: a file's name cannot be that long") from None
+        raise
+    if special:
         raise UsageError(f"{path} is no regular file but a pipe, a socket or a device; save its content to a file")
     return path

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from golf.data import TokenSet
-from golf.errors import Diverged, UsageError
+from golf.errors import DamagedCheckpoint, Diverged, UsageError
 from golf.model import Transformer
 from golf.optim import Optimizers, learning_rate
 from golf.recipe import Recipe
@@ -141,13 +141,20 @@ class TrainingState:
             raise UsageError(
                 f"{self.run.folder}: the text found is not the one this run was trained on; restore that text"
             )
+        weights = _part(checkpoint.tensors, "model.")
+        for name, weight in weights.items():
+            if not weight.is_floating_point() or not bool(torch.isfinite(weight).all()):
+                raise DamagedCheckpoint(f"{self.run.checkpoint}: {name}", "holds weights that are no finite numbers")
         try:
-            self.model.load_state_dict(_part(checkpoint.tensors, "model."))
+            self.model.load_state_dict(weights)
         except RuntimeError:
             raise UsageError(f"{self.run.folder} holds weights of another shape; name another --out") from None
         self.average = {k: v.to(self.device) for k, v in _part(checkpoint.tensors, "average.").items()}
         slower = self._keep_matmul_dtype(state.matmul_dtype)
-        self.optimizers.restore(_part(checkpoint.tensors, "optimizer."))
+        try:
+            self.optimizers.restore(_part(checkpoint.tensors, "optimizer."), started=state.step > 0)
+        except ValueError as error:
+            raise DamagedCheckpoint(str(self.run.checkpoint), f"its optimizer's state {error}") from None
         self.step, self.elapsed, self.reserved = state.step, float(state.elapsed), float(state.reserved)
         self.agreed_elapsed = self.elapsed
         notes = [note, slower, self._other_arithmetic(state)]

@@ -3,11 +3,13 @@
 A new one is made from the recipe beside it: `golf train tests/golden/v7.toml`, `golf pack`, and copied here.
 """
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli import golf, golf_json
+from cli import environment, golf, golf_json
 
 from golf.artifact import Payload, assemble, open_artifact, parse_artifact
 from golf.artifact.layout import VERSIONS
@@ -75,6 +77,45 @@ def test_a_section_that_no_decoder_reads_is_refused(path, name):
     payloads = [*artifact.payloads(), Payload(name, "raw", 3, b"abc")]
     with pytest.raises(DamagedFile, match=f"section {name}: belongs to nothing"):
         rebuild(parse_artifact(assemble(artifact.manifest, payloads, version=artifact.header.version)))
+
+
+# SHA-256 of all decoded weights, float32, of each version: the same on every machine.
+WEIGHTS = {
+    "v1": "3b76c2d2dea15ce90a2bdeb3ce2a4419",
+    "v2": "480d53729c748a40be732609e37b8fe8",
+    "v4": "71e1fe7193c041711976dd4fcec2c78d",
+    "v7": "ab4a69e34b42724e4c7341be519da1a9",
+    "v8": "6ff642910c03bd1e65e246407e9c7f74",
+    "v11": "dca981db06e0f0dfa994025ba201978a",
+}
+DIGESTS = """
+import hashlib, sys
+from pathlib import Path
+from golf.artifact import open_artifact
+from golf.evaluation.rebuild import rebuild
+for path in sys.argv[1:]:
+    sha = hashlib.sha256()
+    for _, weight in rebuild(open_artifact(Path(path))).model.named_parameters():
+        sha.update(weight.detach().numpy().tobytes())
+    print(sha.hexdigest()[:32])
+"""
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "1"},
+        {"MKL_CBWR": "AVX2", "OMP_NUM_THREADS": "3"},
+        {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3"},
+    ],
+    ids=lambda variables: " ".join(variables) or "as it is",
+)
+def test_files_decode_to_the_same_bits_on_every_machine(variables):
+    """Under every order in which a BLAS may sum, and whatever instructions a CPU has."""
+    command = [sys.executable, "-c", DIGESTS, *map(str, FILES)]
+    done = subprocess.run(command, env=environment() | variables, capture_output=True, text=True, check=True)
+    assert dict(zip([path.stem for path in FILES], done.stdout.split(), strict=True)) == WEIGHTS
 
 
 def test_decoding_asks_before_every_matrix_whether_to_stop():

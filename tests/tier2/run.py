@@ -50,6 +50,12 @@ def mutants(count: int) -> Callable[[Path], None]:
     return lambda _folder: command(sys.executable, "-m", "bench.fuzz_artifact", "--count", str(count))
 
 
+def faults(_folder: Path) -> None:
+    """Every system call of a fresh training fails once; 400 values of a checkpoint's state are replaced."""
+    tests = ("tests/run/test_failing_calls.py", "tests/run/test_hostile_state.py")
+    command(sys.executable, "-m", "pytest", *tests, GOLF_CALLS="1", GOLF_STATES="400")
+
+
 def bombs(_folder: Path) -> None:
     """Two hundred small files of random shapes are refused in 2 s, or done in 30 s and 300 MB."""
     command(sys.executable, "-m", "bench.bombs")
@@ -106,6 +112,7 @@ CHECKS = [
     Check("damaged artifacts, some", mutants(20_000), quick=True),
     Check("damaged artifacts, many", mutants(1_000_000)),
     Check("small files that ask for much", bombs),
+    Check("failing calls and hostile checkpoints", faults),
     Check("kills at random times", kills),
     Check("random caps", caps),
     Check("fine-tuning fills its budget", tune_size),

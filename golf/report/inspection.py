@@ -18,13 +18,17 @@ def inspection_table(artifact: Artifact, ledger: Ledger) -> list[Table]:
     head.add_row("recipe", str(manifest.recipe.get("name", "-")))
     head.add_row("weights", f"{manifest.weights:,}")
     head.add_row("tokenizer", f"{manifest.tokenizer.kind}, {manifest.tokenizer.vocab_size:,} pieces")
-    head.add_row("budget", f"cap {manifest.budget.cap:,}, code {manifest.budget.code_bytes:,} bytes")
+    head.add_row("budget", f"its own cap {manifest.budget.cap:,}, code {manifest.budget.code_bytes:,} bytes")
     if (claim := manifest.claim) is not None:
+        head.add_row("claimed, not checked here:", "golf verify measures it")
         head.add_row(
-            "claim", f"{claim.bpb:.4f} bits per byte, {claim.val_loss:.4f} nats per token ± {claim.tolerance:g}"
+            "packed", f"{claim.bpb:.4f} bits per byte, {claim.val_loss:.4f} nats per token ± {claim.tolerance:g}"
         )
         head.add_row("float", f"{claim.float_bpb:.4f} bits per byte, {claim.float_val_loss:.4f} nats per token")
-        head.add_row("measured on", f"{claim.tokens:,} tokens, {claim.bytes:,} bytes, {claim.device} {claim.dtype}")
+        restoring = f", {claim.restoring_bits:,} bits restore the text" if claim.restoring_bits else ""
+        head.add_row(
+            "measured on", f"{claim.tokens:,} tokens, {claim.bytes:,} bytes{restoring}, {claim.device} {claim.dtype}"
+        )
     head.add_row("written by", ", ".join(f"{n} {v}" for n, v in [("golf", manifest.golf), *manifest.versions.items()]))
     parts = table("bytes by part", "part", "bytes", "share")
     for name, size in ledger.parts.items():

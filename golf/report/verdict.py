@@ -36,7 +36,7 @@ def _state(verdict: Verdict) -> str:
 
 def _lines(verdict: Verdict) -> Iterator[str]:
     if verdict.claim is not None:
-        yield f"claim: {_slice(verdict.claim)}; the slice is the artifact's choice"
+        yield f"claim: {_slice(verdict.claim)}; the slice is the artifact's choice, its float figures are not checked"
     if verdict.own is not None:
         whose = "yours" if verdict.own.chosen_by == "--data" else "named by the artifact"
         yield f"{_slice(verdict.own)}; this text is {whose}"

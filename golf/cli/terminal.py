@@ -52,30 +52,17 @@ def watching(total_steps: int | None = None) -> Iterator[Observer]:
     """An Observer that shows progress: a live bar on a terminal, else a line for every logged record."""
     from golf.runtime.observer import Observer
 
-    if not sys.stderr.isatty() or "NO_COLOR" in os.environ:
-        yield Observer(record=lambda r: print(step_line(r, total_steps), file=sys.stderr, flush=True), note=note)
+    if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
+        from golf.cli.progress import live
+
+        with live(total_steps) as observer:
+            yield observer
         return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=1.0)
+    def record(figures: dict[str, Any]) -> None:
+        line = step_line(figures, total_steps)
+        if total_steps:
+            line += f" eta:{figures['elapsed'] * (total_steps / figures['step'] - 1):.0f}s"
+        print(line, file=sys.stderr, flush=True)
 
-        current = [""]
-
-        def stage(name: str, share: float) -> None:
-            group = name.partition(" ")[0]
-            if group != current[0]:  # without a reset a finished task would never show a remaining time again
-                current[0] = group
-                progress.reset(task)
-            progress.update(task, description=escape(visible(name)), completed=share)
-
-        def record(figures: dict[str, Any]) -> None:
-            stage("train", figures["step"] / total_steps if total_steps else 0.0)
-            progress.update(task, description=escape(step_line(figures, total_steps)))
-            if "val_loss" in figures:
-                progress.console.print(step_line(figures, total_steps), highlight=False, markup=False)
-
-        yield Observer(stage, record, note=lambda text: progress.console.print(f"note: {visible(text)}", markup=False))
+    yield Observer(record=record, note=note)

@@ -73,7 +73,8 @@ class Limits:
         allowed = min(self.max_window_bytes, int(self.window_bytes * share))
         if window_bytes > allowed:
             raise DamagedFile(
-                "manifest", f"one window of its model takes {window_bytes:,} bytes; {allowed:,} are allowed"
+                "manifest",
+                f"one window of its model takes {window_bytes:,} bytes; {allowed:,} are allowed (--max-memory)",
             )
         self._check_flops(block_flops, self.block_flops * share**2, "one block of its model")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from golf.cli.options import json_option
+from golf.runtime.visible import visible
 
 
 @click.group(
@@ -83,7 +84,9 @@ def prepare(
         show_json(to_json(result))
         return
     show([prepared_table(result)])
-    click.echo(recipe_lines(str(out), str(out / TOKENIZER_FILE), result.vocab_size, result.tokenizer))
+    click.echo(
+        visible(recipe_lines(str(out), str(out / TOKENIZER_FILE), result.vocab_size, result.tokenizer), lines=True)
+    )
 
 
 @data.command(
@@ -117,7 +120,7 @@ def info(folder: Path, tokenizer: Path | None, as_json: bool) -> None:
     show([info_table(found)])
     if found.tokenizer is not None:
         kind = "bytes" if found.tokenizer == "bytes" else "sentencepiece"
-        click.echo(recipe_lines(str(folder), found.tokenizer, found.vocab_size, kind))
+        click.echo(visible(recipe_lines(str(folder), found.tokenizer, found.vocab_size, kind), lines=True))
 
 
 @data.command(
@@ -173,4 +176,4 @@ def fetch(
         return
     show([fetched_table(result)])
     kind = "sentencepiece" if result.tokenizer else "bytes"
-    click.echo(recipe_lines(str(result.folder), result.tokenizer, result.vocab_size, kind))
+    click.echo(visible(recipe_lines(str(result.folder), result.tokenizer, result.vocab_size, kind), lines=True))

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from golf.cli.options import json_option
+from golf.runtime.visible import visible
 
 
 @click.command(
@@ -48,4 +49,4 @@ def import_(file: Path, recipe: str, settings: tuple[str, ...], out: Path | None
     if as_json:
         show_json(to_json(result))
     else:
-        click.echo(f"imported {result.tensors} tensors, {result.parameters:,} parameters, into {result.run}")
+        click.echo(visible(f"imported {result.tensors} tensors, {result.parameters:,} parameters, into {result.run}"))

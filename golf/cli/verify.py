@@ -106,7 +106,12 @@ def verify(
     from golf.runtime.device import resolve_device
     from golf.runtime.interrupt import listening
 
-    for flag, bound in (("--max-bpb", max_bpb), ("--max-loss", max_loss), ("--val-fraction", val_fraction)):
+    for flag, bound in (
+        ("--max-bpb", max_bpb),
+        ("--max-loss", max_loss),
+        ("--val-fraction", val_fraction),
+        ("--max-flops", max_flops),
+    ):
         if bound is not None and math.isnan(bound):
             raise UsageError(f"{flag} must be a number")
     path = find_artifact(artifact)
@@ -115,7 +120,8 @@ def verify(
         raise UsageError("--caps-only measures no loss, so none can be bounded or proved; drop one of the two")
     choice = TextChoice(data, tokens, window, val_fraction, text_field, tokenizer)
     limits = Limits(max_flops=max_flops)
-    limits = replace(limits, max_decoded=max_memory) if max_memory else limits
+    if max_memory:
+        limits = replace(limits, max_decoded=max_memory, window_bytes=max_memory, max_window_bytes=max_memory)
     with listening() as stop, watching() as observer:
         verdict = verify_flow(
             path,

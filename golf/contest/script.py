@@ -81,12 +81,22 @@ def _settings(seed: int | None) -> list[str]:
     return [f"{key}={value}" for key, value in (settings | ({} if seed is None else {"seed": str(seed)})).items()]
 
 
-def _evaluate(artifact: Path, script: Path, data: Path | None, device: str, stop: StopFlag, log: TextIO) -> int:
+def _evaluate(
+    artifact: Path,
+    script: Path,
+    data: Path | None,
+    device: str,
+    stop: StopFlag,
+    log: TextIO,
+    *,
+    tokenizer: Path | None = None,
+) -> int:
     """Measure the artifact against its own claim and cap, with the script's bytes counted; returns the exit code."""
     code = script.stat().st_size
     bounds = Bounds(code_bytes=Bound(code, "script"))
-    choice = TextChoice(data=data, tokenizer=_place("TOKENIZER_PATH"))
-    verdict = verify(artifact, bounds=bounds, choice=choice, device=resolve_device(device), stop=stop)
+    choice = TextChoice(data=data, tokenizer=tokenizer or _place("TOKENIZER_PATH"))
+    told = Observer(note=lambda text: print(f"note: {visible(text)}", file=log, flush=True))
+    verdict = verify(artifact, bounds=bounds, choice=choice, device=resolve_device(device), stop=stop, observer=told)
     for line in size_lines(model=verdict.size, code=code):
         print(line, file=log)
     for check in verdict.checks:
@@ -143,7 +153,8 @@ def _train(recipe: Recipe, script: Path, arguments: argparse.Namespace, stop: St
             observer=Observer(note=observer.note),
         )
         print(clock_line({stage: getattr(packed.clock, stage) for stage in CLOCK_STAGES}), file=log)
-        return _evaluate(run.artifact, script, None, arguments.device, stop, log)
+        tokenizer = None if recipe.tokenizer.path is None else Path(recipe.tokenizer.path)
+        return _evaluate(run.artifact, script, None, arguments.device, stop, log, tokenizer=tokenizer)
 
 
 def _observer(recipe: Recipe, log: TextIO) -> Observer:

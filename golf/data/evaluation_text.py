@@ -35,6 +35,11 @@ class EvaluationText:
     cut: bool = False
     """Whether the tokens end within the last document."""
 
+    def equals(self, other: EvaluationText) -> bool:
+        """Whether tokens and documents are the same: a lossy tokenizer gives different documents the same tokens."""
+        theirs = (other.documents, other.starts, other.cut)
+        return (self.documents, self.starts, self.cut) == theirs and np.array_equal(self.tokens, other.tokens)
+
     def first(self, count: int) -> EvaluationText:
         """The text of the first `count` tokens."""
         if count >= len(self.tokens):
@@ -80,7 +85,7 @@ def evaluation_text(
 
     def watch(document: Document) -> None:
         nonlocal read
-        read += len(document.text)
+        read += len(document.text.encode())
         if most_bytes is not None and read > most_bytes:
             raise DataError(
                 f"{data.val_path or data.path} goes on after {most_bytes:,} bytes, and no more of it is read; name a "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -92,7 +93,14 @@ def make_shards(
 def refuse_shards(folder: Path, name: str) -> None:
     """Raise UsageError where `folder` holds whole shards of that name already; those of a killed run are deleted."""
     held = sorted(path for split in SPLITS for path in folder.glob(f"{name}_{split}_[0-9]*.bin"))
-    if (folder / f"{name}{UNFINISHED}").exists():
+    mark = folder / f"{name}{UNFINISHED}"
+    if mark.exists():
+        writer = mark.read_text(errors="replace").split()[:1]
+        if writer and writer[0].isdigit() and int(writer[0]) != os.getpid() and durable.is_alive(int(writer[0])):
+            raise UsageError(
+                f"process {writer[0]} is writing shards of that name into {folder}; wait for it, or, if it is another "
+                f"program, delete {mark}"
+            )
         for path in held:
             path.unlink()
     elif held:
@@ -103,11 +111,12 @@ def refuse_shards(folder: Path, name: str) -> None:
 def _unfinished(folder: Path, name: str) -> Iterator[None]:
     """Keep a mark beside shards while they are written: where a run is killed, nobody takes them for whole."""
     mark = folder / f"{name}{UNFINISHED}"
-    durable.write_text(mark, "golf data prepare did not finish these shards; the same command makes them again\n")
+    text = f"{os.getpid()} is writing these shards, or was killed; golf data prepare makes them again\n"
+    durable.write_text(mark, text)
     try:
         yield
     finally:
-        mark.unlink()
+        mark.unlink(missing_ok=True)
 
 
 def add(first: Accounting, second: Accounting) -> Accounting:

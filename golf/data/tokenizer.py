@@ -25,6 +25,8 @@ Tokens = NDArray[np.uint16]
 BOS_ID = 1
 # Tokens that are decoded at a time, and characters that SentencePiece encodes at a time, at 100 bytes for each.
 _BLOCK, _PART = 1 << 18, 1 << 20
+# Places that are tried for a cut.
+_CUTS = 1000
 _SPACE = "▁"
 _TEXT = (PieceType.NORMAL, PieceType.USER_DEFINED)
 _NO_TEXT = (PieceType.CONTROL, PieceType.UNKNOWN, PieceType.UNUSED)
@@ -76,18 +78,18 @@ class Tokenizer(ABC):
 
         Law: `len(decode(tokens[1:], previous=tokens[0])) == byte_counts(tokens).sum()`.
         """
-        return b"".join(self._decoded_blocks(tokens, previous))
+        return b"".join(self.decoded_blocks(tokens, previous))
 
     def spells(self, tokens: NDArray[np.integer], text: bytes) -> bool:
         """Whether `tokens` (N,), the first of which stands for no text, decode to exactly this text."""
         place = 0
-        for block in self._decoded_blocks(tokens, BOS_ID):
+        for block in self.decoded_blocks(tokens):
             if text[place : place + len(block)] != block:
                 return False
             place += len(block)
         return place == len(text)
 
-    def _decoded_blocks(self, tokens: NDArray[np.integer], previous: int) -> Iterator[bytes]:
+    def decoded_blocks(self, tokens: NDArray[np.integer], previous: int = BOS_ID) -> Iterator[bytes]:
         """The bytes of `tokens`, _BLOCK of them at a time: Python's numbers take 30 bytes each."""
         for start in range(0, len(tokens), _BLOCK):
             before = np.array([previous if start == 0 else tokens[start - 1]], dtype=np.int64)
@@ -156,9 +158,14 @@ class SentencePieceTokenizer(Tokenizer):
             return self._encode_part(first)
         if not self._trims_spaces:
             return np.concatenate([self._encode_part(part) for part in (first, *others)])
-        # a letter keeps the space at the beginning of a part from being trimmed
-        letter = len(self._encode_part("x"))
-        return np.concatenate([self._encode_part(first), *(self._encode_part("x" + p)[letter:] for p in others)])
+        # a letter keeps the space at the beginning of a part from being trimmed; it must not merge with what follows
+        letter, parts = self._encode_part("x"), [self._encode_part(first)]
+        for part in others:
+            tokens = self._encode_part("x" + part)
+            if not part.startswith(" ") or tokens[: len(letter)].tolist() != letter.tolist():
+                return self._encode_part(text)
+            parts.append(tokens[len(letter) :])
+        return np.concatenate(parts)
 
     def _encode_part(self, text: str) -> Tokens:
         tokens: list[int] = []
@@ -195,7 +202,7 @@ class Accounting:
     """BOS included."""
     text_bytes: int = 0
     counted_bytes: int = 0
-    """The sum of `byte_counts`, the denominator of bits per byte."""
+    """The sum of `byte_counts`, the denominator of the contest's bits per byte."""
     changed_documents: int = 0
     """Documents that are not decoded exactly."""
 
@@ -232,10 +239,14 @@ def _parts(text: str) -> Iterator[str]:
     """
     start = 0
     while len(text) - start > _PART:
-        cut = text.rfind(" ", start + 1, start + _PART)
-        while cut > start + 1 and (text[cut - 1].isspace() or text[cut + 1].isspace()):
-            cut = text.rfind(" ", start + 1, cut)
-        cut = cut if cut > start else start + _PART
+        cut = start + _PART
+        for _ in range(_CUTS):
+            cut = text.rfind(" ", start + _PART // 2, cut)
+            if cut < 0 or not (text[cut - 1].isspace() or text[cut + 1].isspace()):
+                break
+        else:
+            cut = -1
+        cut = cut if cut > 0 else start + _PART
         yield text[start:cut]
         start = cut
     yield text[start:]

@@ -22,6 +22,7 @@ from golf.errors import DamagedCheckpoint, DataError, UsageError
 from golf.evaluation.rebuild import Rebuilt, rebuild
 from golf.evaluation.results import Evaluation
 from golf.evaluation.score_text import score_text
+from golf.evaluation.verifier_text import MOST_BYTES
 from golf.model import BOS_ID
 from golf.recipe import Data
 from golf.run.checkpoint import load_checkpoint, load_latest
@@ -59,7 +60,10 @@ def evaluate(
     loaded = _load(path, check, observer)
     of_shards = loaded.recipe.data.source == "shards" if data is None else holds_shards(data)
     counted_by = _counted_by(loaded, path, data, tokenizer) if of_shards else None
-    text, name = _text(loaded, data, tokens, check)
+    theirs = data is None and not path.is_dir() and path.suffix != ".safetensors" and loaded.recipe.data.path
+    if theirs:
+        observer.note(f"reading {theirs}, the text that the artifact names")
+    text, name = _text(loaded, data, tokens, check, most_bytes=MOST_BYTES if theirs else None)
     length = window or loaded.recipe.train.sequence_length
     if stride is not None and stride > length:
         raise UsageError(f"--stride {stride} is more than the window {length}: some targets would never be scored")
@@ -127,14 +131,16 @@ def _load(path: Path, check: partial[None], observer: Observer) -> Rebuilt:
     return Rebuilt(model.eval(), tokenizer, recipe)
 
 
-def _text(loaded: Rebuilt, data: Path | None, tokens: int | None, check: partial[None]) -> tuple[EvaluationText, str]:
+def _text(
+    loaded: Rebuilt, data: Path | None, tokens: int | None, check: partial[None], *, most_bytes: int | None
+) -> tuple[EvaluationText, str]:
     """The text to score, and its name."""
     section = loaded.recipe.data
     if data is not None and data.is_dir() and holds_shards(data):
         section, data = Data(source="shards", path=str(data)), None
     if data is None:
         name = f"the validation split of {section.path or _STDLIB}"
-        found = evaluation_text(section, loaded.tokenizer, limit=tokens, stop=check)
+        found = evaluation_text(section, loaded.tokenizer, limit=tokens, stop=check, most_bytes=most_bytes)
     else:
         name, found = str(data), whole_evaluation_text(data, section, loaded.tokenizer, limit=tokens, stop=check)
     if len(found.tokens) < 2:

@@ -126,7 +126,7 @@ def measure_loss(
                 progress(done / len(places))
             yield places[done : done + per_pass]
 
-    with _polled(model, stop):
+    with polled(model, stop):
         total = sum(parallel_map(lambda some: _scored_loss(model, tokens, some, device), passes(), device=device))
     return Score(loss=total / targets if targets else math.nan, tokens=targets, bytes=scored_bytes)
 
@@ -137,7 +137,7 @@ def windows_per_pass(shape: Shape, vocab_size: int, length: int) -> int:
 
 
 @contextmanager
-def _polled(model: Transformer, poll: Callable[[], None] | None) -> Iterator[None]:
+def polled(model: Transformer, poll: Callable[[], None] | None) -> Iterator[None]:
     """Call `poll` before every block of a forward pass too, so that a long window can be stopped."""
     hooks = [] if poll is None else [each.register_forward_pre_hook(lambda *_: poll()) for each in model.blocks]
     try:

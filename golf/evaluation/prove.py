@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from golf.data import EvaluationText, Tokenizer
-from golf.evaluation.loss import spans
+from golf.evaluation.loss import polled, spans
 from golf.evaluation.restore import edit_script, restore
 from golf.evaluation.results import Proof
 from golf.evaluation.score_text import score_text
@@ -53,7 +53,6 @@ def prove(
     count = score.tokens + 1
     pairs = list(given.pairs(tokenizer, count))
     script = edit_script(pairs) if score.restoring_bits else None
-    original = b"".join(original for _, original in pairs) or tokenizer.decode(given.tokens[:count])
     places = spans(count, window=sequence_length)
     share = iter(np.linspace(0, 1, 2 * score.tokens + 1))
 
@@ -61,19 +60,24 @@ def prove(
         stop()
         progress(float(next(share)))
 
-    code = _encode(model, given.tokens[:count], places, device, step)
-    decoded = _decode(model, code, int(given.tokens[0]), places, device, step)
-    restored = tokenizer.decode(decoded)
-    restored = restored if script is None else restore(restored, script)
+    with polled(model, stop):
+        code = _encode(model, given.tokens[:count], places, device, step)
+        decoded = _decode(model, code, int(given.tokens[0]), places, device, step)
+    if given.documents is None:  # shards hold no text: what comes back are tokens
+        text_bytes, came_back = None, bool(np.array_equal(decoded, given.tokens[:count]))
+    else:
+        original = b"".join(original for _, original in pairs)
+        spelled = tokenizer.decode(decoded)
+        text_bytes, came_back = len(original), original == (spelled if script is None else restore(spelled, script))
     bits = score.loss / math.log(2) * score.tokens
     code_bits = 32 * len(code)
     return Proof(
         tokens=score.tokens,
-        text_bytes=len(original),
+        text_bytes=text_bytes,
         code_bytes=4 * len(code),
         script_bytes=0 if script is None else len(script),
         expected_bits=bits,
-        restored=restored == original,
+        restored=came_back,
         held=code_bits <= (1 + _CODER_SHARE) * bits + _CODER_BITS,
     )
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import lzma
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -41,20 +41,23 @@ class Edit(NamedTuple):
     inserted: bytes
 
 
-def restoring_bits(pairs: Iterable[tuple[bytes, bytes]]) -> int:
-    """Bits of the script that restores all documents, given as pairs (decoded, original); 0 where none was changed."""
+def restoring_bits(pairs: Iterable[tuple[bytes, bytes]], *, poll: Callable[[], None] | None = None) -> int:
+    """Bits of the script that restores all documents, given as pairs (decoded, original); 0 where none was changed.
+
+    `poll` is called often and may raise to stop.
+    """
     pairs = list(pairs)
-    return 8 * len(edit_script(pairs)) if any(decoded != original for decoded, original in pairs) else 0
+    return 8 * len(edit_script(pairs, poll=poll)) if any(decoded != original for decoded, original in pairs) else 0
 
 
-def edit_script(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
+def edit_script(pairs: Iterable[tuple[bytes, bytes]], *, poll: Callable[[], None] | None = None) -> bytes:
     """The shorter of two scripts that restore the originals of the pairs (decoded, original), joined."""
     pairs = list(pairs)
     whole = _WHOLE + lzma.compress(b"".join(original for _, original in pairs), lzma.FORMAT_ALONE, preset=6)
     edits: list[Edit] = []
     start = 0
     for decoded, original in pairs:
-        for at, deleted, inserted in find_edits(decoded, original):
+        for at, deleted, inserted in find_edits(decoded, original, poll=poll):
             # one document's end and the next one's start are the same place
             before = edits.pop().inserted if edits and edits[-1].at == start + at else b""
             edits.append(Edit(start + at, deleted, before + inserted))
@@ -73,7 +76,7 @@ def restore(decoded: bytes, script: bytes) -> bytes:
     return b"".join([*parts, decoded[place:]])
 
 
-def find_edits(decoded: bytes, original: bytes) -> list[Edit]:
+def find_edits(decoded: bytes, original: bytes, *, poll: Callable[[], None] | None = None) -> list[Edit]:
     """Edits that turn one text into the other, in order and without overlap; not the fewest, but in linear time."""
     edits: list[Edit] = []
     i = j = 0
@@ -82,6 +85,8 @@ def find_edits(decoded: bytes, original: bytes) -> list[Edit]:
         i, j = i + same, j + same
         if (i, j) == (len(decoded), len(original)):
             return edits
+        if poll is not None:
+            poll()
         deleted, inserted = _next_agreement(decoded, i, original, j)
         if len(edits) > _MOST_EDITS + len(decoded) // _MOST_EDITS:
             deleted, inserted = len(decoded) - i, len(original) - j

@@ -63,7 +63,8 @@ class Proof:
     """A text that was coded with the model's probabilities and decoded again (golf.evaluation.prove)."""
 
     tokens: int
-    text_bytes: int
+    text_bytes: int | None
+    """None for shards, which hold tokens and no text."""
     code_bytes: int
     script_bytes: int
     """Bytes that restore what the tokenizer leaves out; 0 where it leaves out nothing."""

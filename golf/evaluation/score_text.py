@@ -50,7 +50,7 @@ def score_text(
     return replace(
         found,
         bytes=sum(len(original) for _, original in pairs),
-        restoring_bits=restoring_bits(pairs),
+        restoring_bits=restoring_bits(pairs, poll=stop),
         counted_bytes=found.bytes,
     )
 
@@ -61,9 +61,11 @@ def text_sha256(text: EvaluationText, tokenizer: Tokenizer, targets: int, *, dec
     `decoded` takes what the tokens decode to, as claims of format versions 1 to 8 do, and as there is no other text of
     shards.
     """
-    if text.documents is None or decoded:
-        return hashlib.sha256(tokenizer.decode(text.tokens[: targets + 1])).hexdigest()
     digest = hashlib.sha256()
+    if text.documents is None or decoded:
+        for block in tokenizer.decoded_blocks(text.tokens[: targets + 1]):
+            digest.update(block)
+        return digest.hexdigest()
     for _, original in text.pairs(tokenizer, targets + 1):
         digest.update(original)
     return digest.hexdigest()

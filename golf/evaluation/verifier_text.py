@@ -106,7 +106,9 @@ class TextFinder:
             if section.source == "text":
                 moved = section.model_copy(update={"val_path" if section.val_path else "path": str(data)})
                 with suppress(DataError):
-                    yield NamedText(f"the validation split of {data}", _VERIFIER, self._split(moved, limit))
+                    yield NamedText(
+                        f"the validation split of {data}", _VERIFIER, self._split(moved, limit, most_bytes=MOST_BYTES)
+                    )
             with suppress(DataError):
                 yield NamedText(str(data), _VERIFIER, self._whole(data, plain, limit))
 

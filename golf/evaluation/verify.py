@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from golf.artifact import Artifact, Limits, open_artifact
@@ -82,7 +82,7 @@ class _Measure:
     """Raises for more FLOPs than the artifact may ask for."""
 
     def score(self, text: NamedText, *, window: int | None) -> Score:
-        self._refuse_costly(text, window)
+        self.refuse_costly(len(text.text.tokens) - 1, window)
         return score_text(
             self.rebuilt.model.to(self.device),
             text.text,
@@ -93,11 +93,11 @@ class _Measure:
             stop=self.check,
         )
 
-    def _refuse_costly(self, text: NamedText, window: int | None) -> None:
-        """Raise DamagedFile where the text takes more FLOPs to score than the file may ask for."""
+    def refuse_costly(self, targets: int, window: int | None) -> None:
+        """Raise DamagedFile where so many targets take more FLOPs to score than the file may ask for."""
         shape, vocab = self.rebuilt.model.shape, self.rebuilt.model.vocab_size
-        T = min(window or self.rebuilt.recipe.train.sequence_length, max(len(text.text.tokens) - 1, 1))
-        windows = -(-(len(text.text.tokens) - 1) // T)
+        T = min(window or self.rebuilt.recipe.train.sequence_length, max(targets, 1))
+        windows = -(-max(targets, 1) // T)
         at_once = min(windows, windows_per_pass(shape, vocab, T))
         self.allowed(forward_flops(shape, vocab, windows=at_once, sequence_length=T) * windows / at_once)
 
@@ -118,6 +118,8 @@ def _with_losses(verdict: Verdict, artifact: Artifact, measure: _Measure, bounds
     """The verdict with the claim's checks where its text is at hand, and with the verifier's own."""
     rebuilt, choice, claim = measure.rebuilt, measure.choice, artifact.manifest.claim
     version, notes, checks = artifact.header.version, list(verdict.notes), list[Check]()
+    if claim is not None:  # before a claim decides how much text is read
+        measure.refuse_costly(min(claim.tokens, rebuilt.recipe.verify.tokens), None)
     finder = TextFinder(rebuilt, choice, measure.check, measure.observer.note)
     claimed = None if claim is None else finder.claims(claim, version=version)
     own = finder.verifiers() if bounds.of_loss or claimed is None else None
@@ -131,13 +133,14 @@ def _with_losses(verdict: Verdict, artifact: Artifact, measure: _Measure, bounds
         notes.append("the artifact claims no loss" if claim is None else _other_text(rebuilt, choice))
     found = None
     if own is not None:
-        same = claimed is not None and choice.window is None and np.array_equal(own.text.tokens, claimed.text.tokens)
+        same = claimed is not None and choice.window is None and own.text.equals(claimed.text)
         found = _measured(own, score if same and score is not None else measure.score(own, window=choice.window))
         checks += bound_checks(found, bounds)
         if bounds.of_loss and choice.data is None:
             notes.append("the artifact names the text that this bound is held on; --data holds it on a text of yours")
     proof = None
-    if proved and (text := own or claimed) is not None:
+    measured = found or held
+    if proved and (text := own or claimed) is not None and measured is not None and math.isfinite(measured.loss):
         proof = measure.prove(text, tokens=proved, window=None if own is None else choice.window)
         checks += proof_checks(proof)
     return replace(verdict, claim=held, own=found, notes=notes, checks=verdict.checks + checks, proof=proof)

@@ -17,8 +17,8 @@ _CALL = 15_000_000
 def forward_flops(shape: Shape, vocab_size: int, *, windows: int, sequence_length: int) -> int:
     """FLOPs of a pass over `windows` windows of T tokens, work that is no product reckoned in.
 
-    A CPU core does some 3 · 10^10 of them in a second, within a factor of 3 over shapes (tests/model/test_cost.py has
-    the extremes); the products alone are `flops_per_token` / 3 a token.
+    A CPU core does 1 to 6 · 10^10 of them in a second, over thirteen shapes from narrow to wide (docs/log.md); the
+    products alone are `flops_per_token` / 3 a token.
     """
     times = Counter(layer_order(shape))
     T, D, hidden = sequence_length, shape.width, shape.mlp_width

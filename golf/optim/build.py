@@ -220,7 +220,7 @@ def _check_buffers(name: str, parameter: Tensor, buffers: dict[str, Tensor], *, 
             raise ValueError(f"the {key} of {name} is {tuple(buffers[key].shape)}, not {expected}")
     for key, buffer in buffers.items():
         if not buffer.is_floating_point() or not bool(torch.isfinite(buffer).all()):
-            raise ValueError(f"the {key} of {name} holds what are no finite numbers")
+            raise ValueError(f"the {key} of {name} contains NaN or infinite numbers")
     basis = buffers.get("basis")
     if basis is not None and (basis.ndim != 2 or basis.shape[0] != min(shape) or not 1 <= basis.shape[1] <= min(shape)):
         raise ValueError(f"the basis of {name} is {tuple(basis.shape)}, which fits no matrix {shape}")

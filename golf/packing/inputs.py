@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from golf.data import EvaluationText, TokenSet, evaluation_text, prepare
-from golf.errors import UsageError
+from golf.errors import DataError, UsageError
 from golf.model import Transformer
 from golf.recipe import Recipe, change_recipe
 from golf.run.checkpoint import load_latest
@@ -41,7 +42,10 @@ class PackInputs:
         limit = self.recipe.verify.tokens + 1
         if self.recipe.data.source == "shards":
             return EvaluationText(self.data.val.slice(0, min(limit, len(self.data.val))))
-        return evaluation_text(self.recipe.data, self.data.tokenizer, limit=limit)
+        text = evaluation_text(self.recipe.data, self.data.tokenizer, limit=limit)
+        if not np.array_equal(text.tokens, self.data.val.slice(0, min(limit, len(self.data.val)))):
+            raise DataError("the validation text changed while it was being packed; run the command again")
+        return text
 
     def with_code_bytes(self, code_bytes: int) -> PackInputs:
         """The same inputs with the bytes of the code that ships their recipe counted into the cap."""

@@ -18,7 +18,7 @@ def evaluation_table(result: Evaluation) -> Table:
         made.add_row("context", f"starts anew at each of {result.documents:,} documents")
     made.add_row("nats per token", f"{result.loss:.6f}")
     if result.bpb is None or result.bytes is None:
-        made.add_row("bits per byte", "unknown: nobody but the model says what these tokens stand for (--tokenizer)")
+        made.add_row("bits per byte", "unknown: these shards have no tokenizer beside them (--tokenizer)")
         made.add_row("scored", f"{result.tokens:,} tokens")
     else:
         made.add_row("bits per byte", f"{result.bpb:.6f}")

@@ -31,7 +31,7 @@ def _state(verdict: Verdict) -> str:
         return "FAILED"
     if verdict.measured is None:
         return "WITHIN THE CAP, NO LOSS MEASURED:"
-    return "VERIFIED" if verdict.loss_held else "WITHIN THE CAP, LOSS HELD AGAINST NOTHING:"
+    return "VERIFIED" if verdict.loss_held else "WITHIN THE CAP, LOSS NOT CHECKED:"
 
 
 def _lines(verdict: Verdict) -> Iterator[str]:
@@ -44,10 +44,10 @@ def _lines(verdict: Verdict) -> Iterator[str]:
         if found is not None:
             yield from measured_lines(found)
     if (proof := verdict.proof) is not None:
+        what = f"{proof.tokens:,} tokens" if proof.text_bytes is None else f"{proof.text_bytes:,} bytes of text"
         script = f" and {proof.script_bytes:,} that restore the text" if proof.script_bytes else ""
-        yield (
-            f"proof: {proof.text_bytes:,} bytes of text were coded into {proof.code_bytes:,}{script}, and decoded again"
-        )
+        again = "decoded again" if proof.restored else "NOT decoded again"
+        yield f"proof: {what} were coded into {proof.code_bytes:,} bytes{script}, and {again}"
 
 
 def _slice(found: Measured) -> str:
@@ -63,7 +63,7 @@ def measured_lines(found: Measured) -> Iterator[str]:
             f"which leaves them out: {found.contest_bpb:.6f}"
         )
     if found.bytes is None:
-        yield "shards without a tokenizer beside them: nobody but the model says what their tokens stand for"
+        yield "bytes unknown: these shards have no tokenizer beside them (--tokenizer)"
     elif found.counted_by:
         yield f"bytes as counted by {found.counted_by}"
 

@@ -141,15 +141,17 @@ class TrainingState:
             raise UsageError(
                 f"{self.run.folder}: the text found is not the one this run was trained on; restore that text"
             )
-        weights = _part(checkpoint.tensors, "model.")
-        for name, weight in weights.items():
+        weights, average = _part(checkpoint.tensors, "model."), _part(checkpoint.tensors, "average.")
+        for name, weight in [*weights.items(), *average.items()]:
             if not weight.is_floating_point() or not bool(torch.isfinite(weight).all()):
-                raise DamagedCheckpoint(f"{self.run.checkpoint}: {name}", "holds weights that are no finite numbers")
+                raise DamagedCheckpoint(f"{self.run.checkpoint}: {name}", "contains weights that are NaN or infinite")
+        if average and {k: v.shape for k, v in average.items()} != {k: v.shape for k, v in weights.items()}:
+            raise DamagedCheckpoint(str(self.run.checkpoint), "its moving averages do not fit its weights")
         try:
             self.model.load_state_dict(weights)
         except RuntimeError:
             raise UsageError(f"{self.run.folder} holds weights of another shape; name another --out") from None
-        self.average = {k: v.to(self.device) for k, v in _part(checkpoint.tensors, "average.").items()}
+        self.average = {k: v.to(self.device) for k, v in average.items()}
         slower = self._keep_matmul_dtype(state.matmul_dtype)
         try:
             self.optimizers.restore(_part(checkpoint.tensors, "optimizer."), started=state.step > 0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from golf.data import Tokenizer, accounting, documents, load_tokenizer, train_sentencepiece, whole_text
 from golf.data.model_proto import Piece, PieceType, build_model, parse_model
-from golf.data.tokenizer import with_bos
+from golf.data.tokenizer import _parts, with_bos
 from golf.errors import DamagedFile, DataError
 from golf.recipe import Data
 
@@ -253,3 +253,14 @@ def test_a_long_text_has_the_same_tokens_in_parts(contest, stdlib_model, monkeyp
         assert tokenizer.spells(tokens, text.encode())
         assert not tokenizer.spells(tokens, text.encode() + b"x") and not tokenizer.spells(tokens, text.encode()[:-1])
         assert tokenizer.count_bytes(tokens) == tokenizer.byte_counts(tokens).sum() == len(text.encode())
+
+
+@pytest.mark.parametrize(
+    "text", [" " * 4000, "  a" * 2000, "x" * 4000, "\n" * 4000, "ab" * 3000, "語" * 3000, " x" * 2000]
+)
+def test_texts_without_a_good_cut_are_cut_quickly_and_lose_nothing(text, contest, stdlib_model, monkeypatch):
+    monkeypatch.setattr("golf.data.tokenizer._PART", 300)
+    lossless = load_tokenizer("sentencepiece", stdlib_model)
+    assert lossless.decode(lossless.encode(text)) == text.encode()
+    assert len(list(_parts(text))) <= len(text) / 100
+    assert contest.decode(contest.encode(text)) == contest.decode(np.array(contest._processor.encode(text)))

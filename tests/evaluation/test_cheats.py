@@ -213,6 +213,7 @@ def test_a_claim_about_what_is_known_by_heart_holds_for_that_slice_alone(by_hear
         ({"bpb": 0.01}, 3),
         ({"bytes": 99_999}, 3),
         ({"restoring_bits": 77, "bpb": 0.01}, 3),
+        ({"restoring_bits": 123_456_789}, 3),
         ({"text_sha256": "0" * 64}, 7),
         ({"text_sha256": "0" * 64, "val_loss": 0.01}, 7),
         ({"tokens": 1 << 40}, 3),
@@ -276,3 +277,43 @@ def test_the_constant_model_is_the_best_cheat_there_is(text):
     content = artifact(BYTES, 4 + ord("a"), "text.txt")
     found = verdict_on(content, text, "--data", "easy.txt", "--max-bpb", "0.1", check=0)
     assert found["bpb"] < 0.05
+
+
+def test_other_text_of_the_same_tokens_is_measured_for_itself(text, monkeypatch):
+    """A claim about one field of the records says nothing about another field, though the tokens are the same."""
+    monkeypatch.chdir(text)
+    tokens = lossy("one letter for each byte")
+    records = [{"text": part, "id": "".join(map(same_length, part))} for part in TEXT.splitlines(keepends=True)]
+    (text / "d.jsonl").write_text("\n".join(map(json.dumps, records)))
+    settings = ("data.text_field=id", "data.val_path=v.txt", "verify.tokens=100000")
+    content = artifact(tokens, likeliest(tokens), "text.txt", *settings, claim=None)
+    alone = verdict_on(content, text, "--data", "d.jsonl", "--text-field", "id", "--max-bpb", "1.5", check=0)
+    from golf.evaluation.rebuild import rebuild
+    from golf.evaluation.score_text import text_sha256
+    from golf.evaluation.verifier_text import TextChoice, TextFinder
+
+    rebuilt = rebuild(parse_artifact(content))
+    choice = TextChoice(data=Path("d.jsonl"), text_field="id")
+    here = TextFinder(rebuilt, choice, lambda: None, print).verifiers()
+    claim = replace(
+        CLAIM, val_loss=alone["loss"], bpb=alone["bpb"], tokens=alone["tokens"], bytes=alone["bytes"],
+        text_sha256=text_sha256(here.text, tokens, alone["tokens"]),
+    )  # fmt: skip
+    forged = artifact(tokens, likeliest(tokens), "text.txt", *settings, claim=claim)
+    found = verdict_on(forged, text, "--data", "d.jsonl", "--max-bpb", "1.5", check=3)
+    assert found["claim_held"] and found["claim"]["bpb"] < 1.5 < found["own"]["bpb"]
+
+
+def test_a_proof_on_shards_is_of_tokens_alone(text, shards):
+    content = artifact(inflated(shards, by=300), likeliest(shards), "text.txt")
+    found = verdict_on(content, text, "--data", "shards", "--max-loss", "99", "--prove", "64", check=0)
+    assert found["proof"]["restored"] and found["proof"]["text_bytes"] is None
+    assert "bytes of text" not in golf("verify", "cheat.bin", "--data", "shards", "--max-loss", "99", cwd=text).stdout
+
+
+def test_a_claim_does_not_decide_how_much_is_read(text):
+    huge = replace(CLAIM, tokens=1 << 40)
+    content = artifact(BYTES, 4 + ord("a"), "text.txt", "verify.tokens=1000000000000", claim=huge)
+    (text / "cheat.bin").write_bytes(content)
+    refused = golf("verify", "cheat.bin", "--data", "text.txt", "--max-loss", "99", cwd=text, check=4)
+    assert "FLOPs" in refused.stderr

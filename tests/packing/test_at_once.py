@@ -1,8 +1,10 @@
 """Two packs of one run, and a verdict while a pack replaces the file."""
 
+import subprocess
+import sys
 import threading
 
-from cli import golf, golf_json, golf_process
+from cli import environment, golf, golf_json
 
 from golf.artifact import open_artifact
 
@@ -10,15 +12,22 @@ UNTUNED = ("--set", "pack.tune_tokens=0")
 
 
 def test_the_second_of_two_packs_leaves_at_once(trained):
-    with golf_process("pack", "--cap", "9kB", *UNTUNED, "--out", "first.bin", cwd=trained) as first:
-        while not first.stderr.readline():
-            pass
-        second = golf("pack", "--cap", "9kB", *UNTUNED, "--out", "second.bin", cwd=trained, check=None)
-        first.stderr.read()
-    assert first.returncode == 0
-    if second.returncode:  # it came while the first held the run
-        assert second.returncode == 2 and "process" in second.stderr
-        assert not (trained / "second.bin").exists()
+    held = """
+import sys, time
+from pathlib import Path
+from golf.run.folder import Run, lock
+with lock(Run(Path("artifacts/tiny"))):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", held]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "env": environment()}
+    with subprocess.Popen(command, cwd=trained, **pipes) as first:
+        assert first.stdout.readline() == b"held\n"
+        second = golf("pack", "--cap", "9kB", *UNTUNED, "--out", "second.bin", cwd=trained, check=2)
+        first.stdin.close()
+    assert str(first.pid) in second.stderr
+    assert not (trained / "second.bin").exists()
 
 
 def test_a_file_that_is_replaced_is_read_as_one_of_the_two(trained):

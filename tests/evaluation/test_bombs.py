@@ -44,8 +44,8 @@ def test_a_window_that_asks_for_much_is_refused_before_it_is_built(settings, mon
 
 
 def test_many_cheap_blocks_are_refused_where_the_text_makes_them_dear(tmp_path):
-    (tmp_path / "text.txt").write_text("some text\n" * 20_000)
-    settings = {"layers": 64, "width": 8, "heads": 1, "kv_heads": 1, "recur_layers": "[0,63]", "recur_times": 16}
+    (tmp_path / "text.txt").write_text("some text\n" * 60_000)
+    settings = {"layers": 28, "width": 16, "heads": 1, "kv_heads": 1, "recur_layers": "[0,27]", "recur_times": 16}
     (tmp_path / "bomb.bin").write_bytes(bomb(**settings, window=64))
     asked = ("verify", "bomb.bin", "--data", "text.txt", "--max-loss", "99")
     refused = golf(*asked, cwd=tmp_path, check=4).stderr

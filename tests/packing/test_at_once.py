@@ -40,7 +40,7 @@ def test_a_file_that_is_replaced_is_read_as_one_of_the_two(trained):
     def replace():
         from golf.runtime import durable
 
-        for turn in range(300):
+        for turn in range(60):
             durable.write_bytes(trained / "replaced.bin", contents[turn % 2])
         done.set()
 

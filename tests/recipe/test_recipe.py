@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import golf
-from golf.errors import RecipeError
+from golf.errors import RecipeError, UsageError
 from golf.recipe import Recipe, find_recipe, load_recipe, parse_recipe, recipe_from_dict, recipe_to_toml
 from golf.recipe.load import shipped_recipes
 from golf.recipe.toml import MAX_BYTES, read_toml, write_toml
@@ -392,9 +392,13 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path, name, why):
         load_recipe(tmp_path / name)
 
 
-def test_an_endless_file_is_not_read_to_its_end():
-    with pytest.raises(RecipeError, match="more than 64,000 bytes"):
+def test_a_device_is_not_read_and_a_large_file_not_to_its_end(tmp_path):
+    with pytest.raises(UsageError, match="no regular file"):
         load_recipe(Path("/dev/zero"))
+    with (tmp_path / "large.toml").open("wb") as file:
+        file.truncate(1 << 40)  # a hole, which takes no space
+    with pytest.raises(RecipeError, match="more than 64,000 bytes"):
+        load_recipe(tmp_path / "large.toml")
 
 
 def test_recipes_load_without_torch():

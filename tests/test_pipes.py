@@ -39,7 +39,6 @@ def ran(folder, arguments, *, redirected="", reader=None):
     [
         ((*VERIFY, "--max-loss", "99"), ">&-", 0),
         ((*VERIFY, "--max-loss", "0.001"), ">&- 2>&-", 3),
-        (VERIFY, ">&-", 7),
         (("verify", "nowhere.bin"), "2>&-", 2),
         (("verify", "text.txt"), ">&- 2>&-", 4),
         ((*VERIFY, "--max-loss", "99"), "> /dev/full", 5),

@@ -104,9 +104,8 @@ for path in sys.argv[1:]:
 @pytest.mark.parametrize(
     "variables",
     [
-        {},
-        {"MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "1"},
         {"MKL_CBWR": "AVX2", "OMP_NUM_THREADS": "3"},
+        {"MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "1"},
         {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3"},
     ],
     ids=lambda variables: " ".join(variables) or "as it is",

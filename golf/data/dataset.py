@@ -174,7 +174,7 @@ def _folders_tokenizer(folder: Path, given: Path | None) -> Tokenizer | None:
 
 def _tokenizer(option: str, sources: Sequence[Path], text_field: str, val_fraction: float) -> Tokenizer:
     if option.startswith("sp:"):
-        if not option[3:].isdigit():
+        if not (option[3:].isascii() and option[3:].isdigit()):
             raise UsageError(f'--tokenizer {option}: write the number of pieces, as in "sp:1024"')
         return train_tokenizer(sources, int(option[3:]), text_field=text_field, val_fraction=val_fraction)
     return _load(Path(option))

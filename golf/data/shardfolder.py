@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,9 +37,10 @@ def shard_files(data: Data, split: str) -> list[Path]:
 def tokenizer_of_shards(path: Path, tokenizer: Tokenizer, *, given: Path | None = None) -> str | None:
     """Who says, besides the model, that the shards at `path` are of its `tokenizer`; None where nobody does.
 
-    That is `given`, tokenizer.model next to the shards, or, in the contest's layout, a model in tokenizers/ next to
-    datasets/. Byte tokens have one meaning everywhere. Raises UsageError where it is known to be another tokenizer:
-    shards hold no text, and a model that came with a tokenizer of its own would say how many bytes it stands for.
+    That is `given`, tokenizer.model next to the shards, or, in the contest's layout, the model in tokenizers/ next to
+    datasets/; where several lie there, the one whose name has the number at the end of the dataset's. Byte tokens have
+    one meaning everywhere. Raises UsageError where it is known to be another tokenizer: shards hold no text, and a
+    model that came with a tokenizer of its own would say how many bytes it stands for.
     """
     folder = path if path.is_dir() else path.parent
     beside = folder / TOKENIZER_FILE
@@ -51,6 +53,10 @@ def tokenizer_of_shards(path: Path, tokenizer: Tokenizer, *, given: Path | None 
         raise EnvironmentFailure(f"cannot read {error.filename}: {error.strerror or error}") from error
     if models and not same:
         raise UsageError(f"{path} holds tokens of another tokenizer than the model's: {models[0]}")
+    if len(models) > 1:  # else a model could choose among them
+        number = re.search(r"\d+$", folder.absolute().name)
+        named = [str(model) for model in models if number and number[0] in re.findall(r"\d+", model.stem)]
+        same = [model for model in same if named == [model]]
     return same[0] if same else None
 
 

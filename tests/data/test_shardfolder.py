@@ -37,7 +37,10 @@ def test_the_contests_folders_are_known(tmp_path, models):
         tokenizer_of_shards(folder, ours)
     assert tokenizer_of_shards(folder, ByteTokenizer()) == "byte tokens"  # which have no file there
     (tokenizers / "ours.model").write_bytes(ours.serialized)
-    assert tokenizer_of_shards(folder / "fineweb_val_000000.bin", ours) == str(tokenizers / "ours.model")
+    assert tokenizer_of_shards(folder, ours) is None  # a model must not choose among several
+    (tokenizers / "ours.model").rename(tokenizers / "fineweb_1024_bpe.model")
+    assert tokenizer_of_shards(folder / "fineweb_val_000000.bin", ours) == str(tokenizers / "fineweb_1024_bpe.model")
+    assert tokenizer_of_shards(folder, theirs) is None
     (folder / "tokenizer.model").write_bytes(theirs.serialized)
     with pytest.raises(UsageError, match="another tokenizer"):
         tokenizer_of_shards(folder, ours)

@@ -53,6 +53,8 @@ def prepare_dataset(
     next to the shards. Raises UsageError, DataError, DamagedFile, Interrupted; no new file is then left in `out`.
     """
     began = time.monotonic()
+    if not name or Path(name).name != name:
+        raise UsageError(f"--name {name}: a name of files, without folders")
     refuse_shards(out, name)
     durable.sweep(out)
     observer.stage("tokenizer", 0.0)

@@ -61,6 +61,10 @@ def evaluate(
     of_shards = loaded.recipe.data.source == "shards" if data is None else holds_shards(data)
     counted_by = _counted_by(loaded, path, data, tokenizer) if of_shards else None
     theirs = data is None and not path.is_dir() and path.suffix != ".safetensors" and loaded.recipe.data.path
+    if data is not None and not of_shards and loaded.recipe.data.text_field != "text":
+        observer.note(
+            f"records are read by their field {loaded.recipe.data.text_field}, which the model's recipe names"
+        )
     if theirs:
         observer.note(f"reading {theirs}, the text that the artifact names")
     text, name = _text(loaded, data, tokens, check, most_bytes=MOST_BYTES if theirs else None)

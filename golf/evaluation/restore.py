@@ -29,6 +29,8 @@ _EDITS, _WHOLE = b"\0", b"\1"
 _CLOSE = ((3, 3), (8, 24))
 # Beyond that, a run of 16 bytes of the decoded text is looked for within the next 4 kB of the original.
 _RUN, _TRIES, _AHEAD = 16, 32, 4096
+# Bytes that tokens may decode to for each byte of the text, before the text is stored as a whole.
+_MOST_DECODED = 8
 # Edits that a document may have before it is replaced as a whole: one for every eighth byte, and a few.
 _MOST_EDITS = 8
 
@@ -54,6 +56,9 @@ def edit_script(pairs: Iterable[tuple[bytes, bytes]], *, poll: Callable[[], None
     """The shorter of two scripts that restore the originals of the pairs (decoded, original), joined."""
     pairs = list(pairs)
     whole = _WHOLE + lzma.compress(b"".join(original for _, original in pairs), lzma.FORMAT_ALONE, preset=6)
+    decoded_bytes, original_bytes = (sum(map(len, part)) for part in zip(*pairs, strict=True)) if pairs else (0, 0)
+    if decoded_bytes > _MOST_DECODED * original_bytes + (1 << 20):  # pieces of a kilobyte make gigabytes of a text
+        return whole
     edits: list[Edit] = []
     start = 0
     for decoded, original in pairs:

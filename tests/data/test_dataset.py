@@ -211,6 +211,12 @@ def test_a_tokenizer_whose_bytes_the_contest_counts_otherwise_is_said_to_be_one(
     assert "spaces inside" not in golf("data", "prepare", *arguments, "o", "--tokenizer", "bytes", cwd=corpus).stderr
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", ""])
+def test_a_name_stays_in_its_folder(corpus, name):
+    given = ("--out", "out", "--tokenizer", "bytes", "--name", name)
+    assert "without folders" in golf("data", "prepare", "a.jsonl", *given, cwd=corpus, check=2).stderr
+
+
 def test_a_killed_attempt_is_known_as_unfinished_and_made_again(corpus):
     whole = prepared(corpus, corpus / "out", "--tokenizer", "bytes")
     shard = corpus / "out" / "text_train_000000.bin"

@@ -78,6 +78,11 @@ def test_a_tokenizer_that_keeps_only_lengths_saves_nothing():
     assert restored((b"a" * len(original), original)) > 0.9 * restored((b"", original))
 
 
+def test_tokens_that_decode_to_far_more_than_the_text_are_not_compared_with_it():
+    original = b"some text"
+    assert restored((b"x" * (3 << 20), original)) <= restored((b"", original)) + 40
+
+
 def test_edits_are_in_order_and_apart():
     edits = find_edits(TEXT.replace("dog", "cat").replace("it ", "").encode(), TEXT.encode())
     assert all(a.at + a.deleted < b.at for a, b in pairwise(edits))

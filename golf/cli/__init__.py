@@ -55,7 +55,7 @@ def _environment(error: Exception) -> str | None:
 
 def main() -> None:
     """Run a command; every expected failure prints one sentence to stderr and returns its exit code."""
-    out, _ = prepare()
+    out = prepare()
     try:
         code = golf.main(standalone_mode=False)
         out.flush()

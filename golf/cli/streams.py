@@ -46,8 +46,8 @@ class PatientStream:
         return getattr(self.stream, name)
 
 
-def prepare() -> tuple[PatientStream, PatientStream]:
-    """Make sys.stdout and sys.stderr patient, and open closed ones on the null device; returns both.
+def prepare() -> PatientStream:
+    """Make sys.stdout and sys.stderr patient, and open closed ones on the null device; returns stdout.
 
     Python has None for a stream that was closed at the start; a file opened later would get its descriptor, and with it
     what C libraries print. Of stdout only a reader that left is forgiven: a full disk is an error. On an ASCII terminal
@@ -66,4 +66,4 @@ def prepare() -> tuple[PatientStream, PatientStream]:
         streams.append(PatientStream(stream, losses))
     out, err = streams
     sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, err)
-    return out, err
+    return out

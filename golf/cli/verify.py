@@ -99,21 +99,14 @@ def verify(
     loss could be held against nothing.
     """
     from golf.artifact import Limits
-    from golf.cli.terminal import note, watching
-    from golf.errors import ClaimError, NothingHeld, UsageError
+    from golf.cli.terminal import watching
+    from golf.errors import UsageError
     from golf.evaluation.verify import TextChoice
     from golf.evaluation.verify import verify as verify_flow
     from golf.runtime.device import resolve_device
     from golf.runtime.interrupt import listening
 
-    for flag, bound in (
-        ("--max-bpb", max_bpb),
-        ("--max-loss", max_loss),
-        ("--val-fraction", val_fraction),
-        ("--max-flops", max_flops),
-    ):
-        if bound is not None and math.isnan(bound):
-            raise UsageError(f"{flag} must be a number")
+    _refuse_nan(max_bpb=max_bpb, max_loss=max_loss, val_fraction=val_fraction, max_flops=max_flops)
     path = find_artifact(artifact)
     bounds = _bounds(recipe, cap=cap, code_bytes=code_bytes, max_bpb=max_bpb, max_loss=max_loss)
     if caps_only and (bounds.of_loss or prove):
@@ -134,9 +127,29 @@ def verify(
             limits=limits,
             observer=observer,
         )
-    for text in verdict.notes:
-        note(text)
     _show(verdict, as_json)
+    _judge(verdict, caps_only)
+    return 0  # which stays the exit code, whether or not anybody reads the table
+
+
+def _refuse_nan(**given: float | None) -> None:
+    """Click takes "nan" for a number within any bounds."""
+    from golf.errors import UsageError
+
+    for key, value in given.items():
+        if value is not None and math.isnan(value):
+            raise UsageError(f"{_flag(key)} must be a number")
+
+
+def _flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def _judge(verdict: Verdict, caps_only: bool) -> None:
+    """Raise ClaimError for a check that failed, NothingHeld where the loss was held against nothing."""
+    from golf.errors import ClaimError, NothingHeld
+
+    path = verdict.artifact
     if not verdict.passed:
         failed = ", ".join(check.name for check in verdict.checks if check.passed is False)
         raise ClaimError(f"{path} fails: {failed}")
@@ -144,14 +157,15 @@ def verify(
         raise NothingHeld(
             f"{path} is sound, but its loss was held against nothing: bound it with --max-bpb, or ask for --caps-only"
         )
-    return 0  # which stays the exit code, whether or not anybody reads the table
 
 
 def _show(verdict: Verdict, as_json: bool) -> None:
-    from golf.cli.terminal import show, show_json
+    from golf.cli.terminal import note, show, show_json
     from golf.report import verdict_table
     from golf.runtime.json_values import to_json
 
+    for text in verdict.notes:
+        note(text)
     if not as_json:
         show([verdict_table(verdict)])
         return
@@ -175,7 +189,7 @@ def _bounds(recipe: str | None, **given: float | None) -> Bounds:
     from golf.evaluation.verify import Bound, Bounds
     from golf.recipe import find_recipe, load_recipe
 
-    bounds = {key: Bound(value, "--" + key.replace("_", "-")) for key, value in given.items() if value is not None}
+    bounds = {key: Bound(value, _flag(key)) for key, value in given.items() if value is not None}
     if recipe is not None:
         path = find_recipe(recipe)
         budget = load_recipe(path).budget

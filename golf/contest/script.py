@@ -9,7 +9,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn, TextIO
@@ -95,15 +95,17 @@ def _evaluate(
     code = script.stat().st_size
     bounds = Bounds(code_bytes=Bound(code, "script"))
     choice = TextChoice(data=data, tokenizer=tokenizer or _place("TOKENIZER_PATH"))
-    told = Observer(note=lambda text: print(f"note: {visible(text)}", file=log, flush=True))
-    verdict = verify(artifact, bounds=bounds, choice=choice, device=resolve_device(device), stop=stop, observer=told)
+    note = _notes_to(log)
+    verdict = verify(
+        artifact, bounds=bounds, choice=choice, device=resolve_device(device), stop=stop, observer=Observer(note=note)
+    )
     for line in size_lines(model=verdict.size, code=code):
         print(line, file=log)
     for check in verdict.checks:
         state = {True: "pass", False: "FAIL", None: "-"}[check.passed]
         print(f"{check.name}: expected {check.expected}, actual {check.actual}: {state}", file=log)
-    for note in verdict.notes:
-        print(f"note: {visible(note)}", file=log)
+    for text in verdict.notes:
+        note(text)
     found = verdict.measured
     if found is not None:
         bpb = math.nan if found.contest_bpb is None else found.contest_bpb
@@ -157,10 +159,14 @@ def _train(recipe: Recipe, script: Path, arguments: argparse.Namespace, stop: St
         return _evaluate(run.artifact, script, None, arguments.device, stop, log, tokenizer=tokenizer)
 
 
+def _notes_to(log: TextIO) -> Callable[[str], None]:
+    return lambda text: print(f"note: {visible(text)}", file=log, flush=True)
+
+
 def _observer(recipe: Recipe, log: TextIO) -> Observer:
     return Observer(
         record=lambda record: print(step_line(record, recipe.train.steps), file=log, flush=True),
-        note=lambda text: print(f"note: {visible(text)}", file=log, flush=True),
+        note=_notes_to(log),
     )
 
 

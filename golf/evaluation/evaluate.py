@@ -10,21 +10,13 @@ import numpy as np
 import torch
 
 from golf.artifact import open_artifact
-from golf.data import (
-    EvaluationText,
-    evaluation_text,
-    holds_shards,
-    load_tokenizer,
-    tokenizer_of_shards,
-    whole_evaluation_text,
-)
-from golf.errors import DamagedCheckpoint, DataError, UsageError
+from golf.data import load_tokenizer
+from golf.errors import DamagedCheckpoint, UsageError
+from golf.evaluation.find_text import TextChoice, TextFinder
 from golf.evaluation.rebuild import Rebuilt, rebuild
 from golf.evaluation.results import Evaluation
 from golf.evaluation.score_text import score_text
-from golf.evaluation.verifier_text import MOST_BYTES
 from golf.model import BOS_ID
-from golf.recipe import Data
 from golf.run.checkpoint import load_checkpoint, load_latest
 from golf.run.load_model import load_model
 from golf.run.state import RunState, recipe_of
@@ -32,7 +24,6 @@ from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
 
 _STOPPED = "stopped while measuring"
-_STDLIB = "this Python's standard library"
 
 
 def evaluate(
@@ -58,25 +49,18 @@ def evaluate(
     """
     began, check = time.monotonic(), partial(stop.raise_if_stopped, _STOPPED)
     loaded = _load(path, check, observer)
-    of_shards = loaded.recipe.data.source == "shards" if data is None else holds_shards(data)
-    counted_by = _counted_by(loaded, path, data, tokenizer) if of_shards else None
-    theirs = data is None and not path.is_dir() and path.suffix != ".safetensors" and loaded.recipe.data.path
-    if data is not None and not of_shards and loaded.recipe.data.text_field != "text":
-        observer.note(
-            f"records are read by their field {loaded.recipe.data.text_field}, which the model's recipe names"
-        )
-    if theirs:
-        observer.note(f"reading {theirs}, the text that the artifact names")
-    text, name = _text(loaded, data, tokens, check, most_bytes=MOST_BYTES if theirs else None)
+    own_run = str(path) if path.is_dir() or path.suffix == ".safetensors" else None
+    finder = TextFinder(loaded, TextChoice(data=data, tokenizer=tokenizer), check, observer.note, own_run)
+    named = finder.as_recipe_reads(tokens)
     length = window or loaded.recipe.train.sequence_length
     if stride is not None and stride > length:
         raise UsageError(f"--stride {stride} is more than the window {length}: some targets would never be scored")
-    starts = np.flatnonzero(text.tokens[:-1] == BOS_ID).astype(np.int64)
+    starts = np.flatnonzero(named.text.tokens[:-1] == BOS_ID).astype(np.int64)
     if reset and (not len(starts) or starts[0]):
         starts = np.concatenate(([0], starts))
-    found = score_text(
+    score = score_text(
         loaded.model.to(device),
-        text,
+        named.text,
         loaded.tokenizer,
         sequence_length=length,
         stride=length if reset and stride is None else stride,
@@ -85,30 +69,15 @@ def evaluate(
         progress=lambda share: observer.stage("measure", share),
         stop=check,
     )
-    known = not of_shards or counted_by is not None
     return Evaluation(
+        **vars(named.measured(score)),
         model=path,
-        text=name,
-        loss=found.loss,
-        bpb=found.bpb if known else None,
-        contest_bpb=found.contest_bpb if known else None,
-        tokens=found.tokens,
-        bytes=found.bytes if known else None,
-        restoring_bits=found.restoring_bits,
-        counted_by=counted_by,
         window=length,
         stride=stride,
         reset=reset,
         documents=len(starts),
         seconds=round(time.monotonic() - began, 3),
     )
-
-
-def _counted_by(loaded: Rebuilt, path: Path, data: Path | None, tokenizer: Path | None) -> str | None:
-    """Who counts the bytes of shards: a tokenizer that is not the artifact's own, or the run's, which is the user's."""
-    shards = data or Path(loaded.recipe.data.path or "")
-    known = tokenizer_of_shards(shards, loaded.tokenizer, given=tokenizer)
-    return known or (str(path) if path.is_dir() or path.suffix == ".safetensors" else None)
 
 
 def _load(path: Path, check: partial[None], observer: Observer) -> Rebuilt:
@@ -133,20 +102,3 @@ def _load(path: Path, check: partial[None], observer: Observer) -> Rebuilt:
     tokenizer = load_tokenizer(state.tokenizer_kind, serialized)
     model = load_model(checkpoint.tensors, recipe, tokenizer.vocab_size, source=str(path))
     return Rebuilt(model.eval(), tokenizer, recipe)
-
-
-def _text(
-    loaded: Rebuilt, data: Path | None, tokens: int | None, check: partial[None], *, most_bytes: int | None
-) -> tuple[EvaluationText, str]:
-    """The text to score, and its name."""
-    section = loaded.recipe.data
-    if data is not None and data.is_dir() and holds_shards(data):
-        section, data = Data(source="shards", path=str(data)), None
-    if data is None:
-        name = f"the validation split of {section.path or _STDLIB}"
-        found = evaluation_text(section, loaded.tokenizer, limit=tokens, stop=check, most_bytes=most_bytes)
-    else:
-        name, found = str(data), whole_evaluation_text(data, section, loaded.tokenizer, limit=tokens, stop=check)
-    if len(found.tokens) < 2:
-        raise DataError(f"{name} holds no text to score; name another with --data")
-    return found, name

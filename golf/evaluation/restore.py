@@ -163,14 +163,14 @@ def _pack(decoded: bytes, edits: list[Edit]) -> bytes:
     places = _Places.of(decoded, wanted)
     encoder = constriction.stream.queue.RangeEncoder()
     begins = np.isin(places.offsets, starts)
-    encoder.encode(begins.astype(np.int32), _bernoulli(), _adaptive(begins, places.contexts, len(wanted)))
+    encoder.encode(begins.astype(np.int32), _decision(), _adaptive(begins, places.contexts, len(wanted)))
     last: dict[int, int] = {}
     numbers = {kind: number for number, kind in enumerate(kinds)}
     repeats = _Counts()
     for context, edit in zip(contexts[starts].tolist(), edits, strict=True):
         number = numbers[edit.deleted, edit.inserted]
         same = last.get(context, 0) == number
-        encoder.encode(int(same), constriction.stream.model.Bernoulli(repeats.share(), perfect=False))
+        encoder.encode(int(same), _decision(repeats.share()))
         repeats.add(same)
         if not same:
             encoder.encode(number, constriction.stream.model.Uniform(max(len(kinds), 2)))
@@ -190,13 +190,13 @@ def _unpack(decoded: bytes, packed: bytes) -> list[Edit]:
     counts = [_Counts() for _ in wanted]
     starts = []
     for offset, context in zip(places.offsets.tolist(), places.contexts.tolist(), strict=True):
-        begins = bool(decoder.decode(constriction.stream.model.Bernoulli(counts[context].share(), perfect=False)))
+        begins = bool(decoder.decode(_decision(counts[context].share())))
         counts[context].add(begins)
         if begins:
             starts.append((offset, context))
     edits, last, repeats = [], dict[int, int](), _Counts()
     for offset, context in starts:
-        same = bool(decoder.decode(constriction.stream.model.Bernoulli(repeats.share(), perfect=False)))
+        same = bool(decoder.decode(_decision(repeats.share())))
         repeats.add(same)
         other = None if same else int(decoder.decode(constriction.stream.model.Uniform(max(len(kinds), 2))))
         last[context] = last.get(context, 0) if other is None else other
@@ -232,8 +232,9 @@ def _adaptive(decisions: NDArray[np.bool_], contexts: NDArray[np.int64], count: 
     return shares
 
 
-def _bernoulli() -> Any:
-    return constriction.stream.model.Bernoulli(perfect=False)
+def _decision(share: float | None = None) -> Any:
+    """The model of a decision that is yes with this probability; a family of them, one for each decision, without."""
+    return constriction.stream.model.Bernoulli(*([] if share is None else [share]), perfect=False)
 
 
 def _header(wanted: NDArray[np.int64], kinds: list[tuple[int, bytes]]) -> Iterator[bytes]:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """A model's loss on a text."""
+class Measured:
+    """A model's loss on one text."""
 
-    model: Path
     text: str
+    chosen_by: str
+    """Whose choice the text was: the recipe's in the artifact or the run, or that of the caller (--data)."""
     loss: float
+    """Nats per token."""
     bpb: float | None
     """Bits per byte of the text; None for shards where nobody but the model says what its tokens stand for."""
     contest_bpb: float | None
@@ -23,6 +25,13 @@ class Evaluation:
     """Bits that restore the text from what its tokens decode to."""
     counted_by: str | None
     """Whose tokenizer counted the bytes of shards; None for text."""
+
+
+@dataclass(frozen=True)
+class Evaluation(Measured):
+    """What `golf evaluate` measured, and how."""
+
+    model: Path
     window: int
     stride: int | None
     reset: bool
@@ -40,22 +49,6 @@ class Check:
     passed: bool | None
     whose: str
     margin: float | int | None = None
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a verdict measured on one text; fields as those of Evaluation."""
-
-    text: str
-    chosen_by: str
-    """Whose choice the text was: the artifact's, or the verifier's (--data)."""
-    loss: float
-    bpb: float | None
-    contest_bpb: float | None
-    tokens: int
-    bytes: int | None
-    restoring_bits: int
-    counted_by: str | None
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ import torch
 
 from golf.artifact import Artifact, Limits, open_artifact
 from golf.evaluation.checks import Bound, Bounds, bound_checks, claim_checks, proof_checks, size_check
+from golf.evaluation.find_text import NamedText, TextChoice, TextFinder
 from golf.evaluation.loss import Score, windows_per_pass
 from golf.evaluation.prove import prove
 from golf.evaluation.rebuild import Rebuilt, rebuild
 from golf.evaluation.results import Check, Measured, Proof, Verdict
 from golf.evaluation.score_text import score_text
-from golf.evaluation.verifier_text import NamedText, TextChoice, TextFinder
 from golf.model.cost import forward_flops
 from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
@@ -126,7 +126,7 @@ def _with_losses(verdict: Verdict, artifact: Artifact, measure: _Measure, bounds
     score = None if claimed is None else measure.score(claimed, window=None)
     held = None
     if claimed is not None and score is not None and claim is not None:
-        held = _measured(claimed, score)
+        held = claimed.measured(score)
         checks += claim_checks(score, held, claim, version)
         checks += _own_limit(held, bounds, rebuilt.recipe.budget.max_bpb)
     else:
@@ -134,7 +134,7 @@ def _with_losses(verdict: Verdict, artifact: Artifact, measure: _Measure, bounds
     found = None
     if own is not None:
         same = claimed is not None and choice.window is None and own.text.equals(claimed.text)
-        found = _measured(own, score if same and score is not None else measure.score(own, window=choice.window))
+        found = own.measured(score if same and score is not None else measure.score(own, window=choice.window))
         checks += bound_checks(found, bounds)
         if bounds.of_loss and choice.data is None:
             notes.append("the artifact names the text that this bound is held on; --data holds it on a text of yours")
@@ -161,19 +161,4 @@ def _other_text(rebuilt: Rebuilt, choice: TextChoice) -> str:
     return (
         f"the text at hand is not the one the claim was measured on{why}, so the claim is not held; name the claimed "
         "text with --data"
-    )
-
-
-def _measured(named: NamedText, score: Score) -> Measured:
-    known = named.counted
-    return Measured(
-        text=named.name,
-        chosen_by=named.chosen_by,
-        loss=score.loss,
-        bpb=score.bpb if known else None,
-        contest_bpb=score.contest_bpb if known else None,
-        tokens=score.tokens,
-        bytes=score.bytes if known else None,
-        restoring_bits=score.restoring_bits,
-        counted_by=named.counted_by,
     )

@@ -9,6 +9,7 @@ U-Net skips, a mix of the embedding into each block's input, and scales of each 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -53,7 +54,7 @@ def parameter_shapes(shape: Shape, vocab_size: int) -> Iterator[tuple[str, tuple
 
 def parameter_count(shape: Shape, vocab_size: int) -> int:
     """Number of weights; the tied embedding counts once."""
-    return sum(_product(dims) for _, dims in parameter_shapes(shape, vocab_size))
+    return sum(math.prod(dims) for _, dims in parameter_shapes(shape, vocab_size))
 
 
 def layer_order(shape: Shape) -> list[int]:
@@ -79,20 +80,6 @@ def skip_source(shape: Shape, position: int) -> int | None:
 def _takes_skip(shape: Shape, layer: int) -> bool:
     places = (position for position, each in enumerate(layer_order(shape)) if each == layer)
     return shape.skips and any(skip_source(shape, position) is not None for position in places)
-
-
-def flops_per_token(shape: Shape, vocab_size: int, sequence_length: int) -> int:
-    """FLOPs of forward and backward for one token: 6 per weight + 12 D T per layer (arXiv:2204.02311, appendix B).
-
-    Recurring layers count each time they are applied.
-    """
-    counts = dict.fromkeys(range(shape.layers), 0)
-    for layer in layer_order(shape):
-        counts[layer] += 1
-    weights = 0
-    for name, dims in parameter_shapes(shape, vocab_size):
-        weights += _product(dims) * (counts[int(name.split(".")[1])] if name.startswith("blocks.") else 1)
-    return 6 * weights + 12 * sum(counts.values()) * shape.width * sequence_length
 
 
 def role(name: str) -> str:
@@ -184,10 +171,3 @@ def _previous(x: Tensor, tokens: Tensor) -> Tensor:
     """Channels (B, T, D) of the token before each one; zeros at the start of a window and of a document."""
     shifted = F.pad(x[:, :-1], (0, 0, 1, 0))
     return shifted * (tokens != BOS_ID).unsqueeze(-1)
-
-
-def _product(dims: tuple[int, ...]) -> int:
-    size = 1
-    for dim in dims:
-        size *= dim
-    return size

@@ -40,10 +40,11 @@ class PackInputs:
         """The validation text of the claim, read again from its files, so that its bytes are the text's own."""
         # one more token than targets, so that a power of two of them are scored
         limit = self.recipe.verify.tokens + 1
+        prepared = self.data.val.slice(0, min(limit, len(self.data.val)))
         if self.recipe.data.source == "shards":
-            return EvaluationText(self.data.val.slice(0, min(limit, len(self.data.val))))
+            return EvaluationText(prepared)
         text = evaluation_text(self.recipe.data, self.data.tokenizer, limit=limit)
-        if not np.array_equal(text.tokens, self.data.val.slice(0, min(limit, len(self.data.val)))):
+        if not np.array_equal(text.tokens, prepared):
             raise DataError("the validation text changed while it was being packed; run the command again")
         return text
 

@@ -42,7 +42,7 @@ def _lines(verdict: Verdict) -> Iterator[str]:
         yield f"{_slice(verdict.own)}; this text is {whose}"
     for found in (verdict.claim, verdict.own):
         if found is not None:
-            yield from measured_lines(found)
+            yield from _remarks(found)
     if (proof := verdict.proof) is not None:
         what = f"{proof.tokens:,} tokens" if proof.text_bytes is None else f"{proof.text_bytes:,} bytes of text"
         script = f" and {proof.script_bytes:,} that restore the text" if proof.script_bytes else ""
@@ -55,7 +55,7 @@ def _slice(found: Measured) -> str:
     return f"{found.tokens:,} tokens{size} of {found.text}"
 
 
-def measured_lines(found: Measured) -> Iterator[str]:
+def _remarks(found: Measured) -> Iterator[str]:
     """What a reader must know of a measurement besides its figures."""
     if found.restoring_bits:
         yield (

@@ -19,6 +19,7 @@ from golf.optim import Optimizers, learning_rate
 from golf.recipe import Recipe
 from golf.run.checkpoint import load_latest, save_checkpoint
 from golf.run.folder import Run
+from golf.run.load_model import check_finite
 from golf.run.state import RunState
 from golf.runtime.processes import ALONE, Processes, explain_lost_process
 
@@ -142,9 +143,8 @@ class TrainingState:
                 f"{self.run.folder}: the text found is not the one this run was trained on; restore that text"
             )
         weights, average = _part(checkpoint.tensors, "model."), _part(checkpoint.tensors, "average.")
-        for name, weight in [*weights.items(), *average.items()]:
-            if not weight.is_floating_point() or not bool(torch.isfinite(weight).all()):
-                raise DamagedCheckpoint(f"{self.run.checkpoint}: {name}", "contains weights that are NaN or infinite")
+        for tensors in (weights, average):
+            check_finite(tensors, source=str(self.run.checkpoint))
         if average and {k: v.shape for k, v in average.items()} != {k: v.shape for k, v in weights.items()}:
             raise DamagedCheckpoint(str(self.run.checkpoint), "its moving averages do not fit its weights")
         try:

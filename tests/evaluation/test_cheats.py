@@ -167,9 +167,9 @@ def true_claim(folder, *settings, data="text.txt", content=None):
     """The claim that the constant model of bytes may honestly make about its own slice."""
     content = content or artifact(BYTES, 4 + ord("a"), data, *settings)
     found = verdict_on(content, folder, check=7)
+    from golf.evaluation.find_text import TextChoice, TextFinder
     from golf.evaluation.rebuild import rebuild
     from golf.evaluation.score_text import text_sha256
-    from golf.evaluation.verifier_text import TextChoice, TextFinder
 
     rebuilt = rebuild(parse_artifact(content))
     choice = TextChoice(tokens=rebuilt.recipe.verify.tokens)
@@ -241,8 +241,8 @@ def test_a_claim_of_an_old_version_does_not_count_what_is_lost(text, monkeypatch
     found = verdict_on(content, text, "--max-loss", "99", check=0)["own"]
     from hashlib import sha256
 
+    from golf.evaluation.find_text import TextChoice, TextFinder
     from golf.evaluation.rebuild import rebuild
-    from golf.evaluation.verifier_text import TextChoice, TextFinder
 
     rebuilt = rebuild(parse_artifact(content))
     here = TextFinder(rebuilt, TextChoice(), lambda: None, print).verifiers()
@@ -288,9 +288,9 @@ def test_other_text_of_the_same_tokens_is_measured_for_itself(text, monkeypatch)
     settings = ("data.text_field=id", "data.val_path=v.txt", "verify.tokens=100000")
     content = artifact(tokens, likeliest(tokens), "text.txt", *settings, claim=None)
     alone = verdict_on(content, text, "--data", "d.jsonl", "--text-field", "id", "--max-bpb", "1.5", check=0)
+    from golf.evaluation.find_text import TextChoice, TextFinder
     from golf.evaluation.rebuild import rebuild
     from golf.evaluation.score_text import text_sha256
-    from golf.evaluation.verifier_text import TextChoice, TextFinder
 
     rebuilt = rebuild(parse_artifact(content))
     choice = TextChoice(data=Path("d.jsonl"), text_field="id")

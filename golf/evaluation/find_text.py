@@ -1,4 +1,4 @@
-"""Find the texts of a verdict: the claim's own, and the one that the verifier chose."""
+"""Find the text that a model is measured on: the claim's own, the recipe's, or the one that the caller chose."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from golf.artifact import Claim
 from golf.artifact.layout import RESTORING_FROM
 from golf.data import EvaluationText, evaluation_text, holds_shards, tokenizer_of_shards, whole_evaluation_text
 from golf.errors import DataError
-from golf.evaluation.loss import scored_targets
+from golf.evaluation.loss import Score, scored_targets
 from golf.evaluation.rebuild import Rebuilt
+from golf.evaluation.results import Measured
 from golf.evaluation.score_text import text_sha256
 from golf.recipe import Data
 
@@ -47,33 +48,56 @@ class TextChoice:
 
 @dataclass(frozen=True)
 class NamedText:
-    """A text to score, its name, and who chose it; `counted_by` as in Measured, `counted` whether bytes are known."""
+    """A text to score; the other fields are those of Measured."""
 
     name: str
     chosen_by: str
     text: EvaluationText
     counted_by: str | None = None
 
-    @property
-    def counted(self) -> bool:
-        """Whether the bytes that the tokens stand for are known."""
-        return self.text.documents is not None or self.counted_by is not None
+    def measured(self, score: Score) -> Measured:
+        """The score as a result: figures in bytes only where the bytes of the text are known."""
+        known = self.text.documents is not None or self.counted_by is not None
+        return Measured(
+            text=self.name,
+            chosen_by=self.chosen_by,
+            loss=score.loss,
+            bpb=score.bpb if known else None,
+            contest_bpb=score.contest_bpb if known else None,
+            tokens=score.tokens,
+            bytes=score.bytes if known else None,
+            restoring_bits=score.restoring_bits,
+            counted_by=self.counted_by,
+        )
 
 
 @dataclass(frozen=True)
 class TextFinder:
-    """Finds the texts for one artifact; `check` may raise to stop, `note` says which of the user's files are read."""
+    """Finds the texts for one model; `check` may raise to stop, `note` says which of the user's files are read."""
 
     rebuilt: Rebuilt
     choice: TextChoice
     check: Callable[[], None]
     note: Callable[[str], None]
+    own_run: str | None = None
+    """The name of the user's own run that the model is of; None for an artifact, whose word is not taken."""
+
+    def as_recipe_reads(self, tokens: int | None) -> NamedText:
+        """Up to `tokens` tokens of `choice.data`, read as the recipe reads its own text, else of the recipe's split."""
+        data, section = self.choice.data, self.rebuilt.recipe.data
+        if data is None:
+            return self._named_by_recipe(tokens)
+        if holds_shards(data):
+            return self._shards(data, tokens, _VERIFIER)
+        if section.text_field != "text":
+            self.note(f"records are read by their field {section.text_field}, which the model's recipe names")
+        return _sound(NamedText(str(data), _VERIFIER, self._whole(data, section, tokens)))
 
     def verifiers(self) -> NamedText:
         """The text that the verifier chose, read as they chose; else the validation split that the artifact names."""
         data, choice = self.choice.data, self.choice
         if data is None:
-            return self._named_by_artifact(choice.limit)
+            return self._named_by_recipe(choice.limit)
         if holds_shards(data):
             return self._shards(data, choice.limit, _VERIFIER)
         section = Data(source="text", path=str(data), text_field=choice.text_field)
@@ -97,7 +121,7 @@ class TextFinder:
     def _candidates(self, limit: int) -> Iterator[NamedText]:
         section, data = self.rebuilt.recipe.data, self.choice.data
         if data is None:
-            yield self._named_by_artifact(limit)
+            yield self._named_by_recipe(limit)
         elif holds_shards(data):
             yield self._shards(data, limit, _VERIFIER)
         else:
@@ -112,30 +136,32 @@ class TextFinder:
             with suppress(DataError):
                 yield NamedText(str(data), _VERIFIER, self._whole(data, plain, limit))
 
-    def _named_by_artifact(self, limit: int) -> NamedText:
-        """The validation split of the artifact's own recipe; of a user's files no more than MOST_BYTES are read."""
-        section = self.rebuilt.recipe.data
+    def _named_by_recipe(self, limit: int | None) -> NamedText:
+        """The validation split of the recipe; of what an artifact names no more than MOST_BYTES are read."""
+        section, theirs = self.rebuilt.recipe.data, self.own_run is None
+        chosen_by = self.own_run or _ARTIFACT
         place = section.val_path or section.path
         if place is None:
-            return _sound(NamedText(_STDLIB, _ARTIFACT, self._split(section, limit)))
-        self.note(f"reading {place}, the text that the artifact names")
+            return _sound(NamedText(_STDLIB, chosen_by, self._split(section, limit)))
+        if theirs:
+            self.note(f"reading {place}, the text that the artifact names")
         if section.source == "shards":
-            return self._shards(Path(place), limit, _ARTIFACT)
-        text = self._split(section, limit, most_bytes=MOST_BYTES)
-        return _sound(NamedText(f"the validation split of {place}", _ARTIFACT, text))
+            return self._shards(Path(place), limit, chosen_by)
+        text = self._split(section, limit, most_bytes=MOST_BYTES if theirs else None)
+        return _sound(NamedText(f"the validation split of {place}", chosen_by, text))
 
-    def _shards(self, data: Path, limit: int, chosen_by: str) -> NamedText:
+    def _shards(self, data: Path, limit: int | None, chosen_by: str) -> NamedText:
         """The shard at `data`, or a folder's validation shards."""
-        counted_by = tokenizer_of_shards(data, self.rebuilt.tokenizer, given=self.choice.tokenizer)
+        counted_by = tokenizer_of_shards(data, self.rebuilt.tokenizer, given=self.choice.tokenizer) or self.own_run
         section = Data(source="shards", path=str(data))
         one = data.suffix == ".bin"
         text = self._whole(data, section, limit) if one else self._split(section, limit)
         return _sound(NamedText(str(data), chosen_by, text, counted_by))
 
-    def _split(self, section: Data, limit: int, *, most_bytes: int | None = None) -> EvaluationText:
+    def _split(self, section: Data, limit: int | None, *, most_bytes: int | None = None) -> EvaluationText:
         return evaluation_text(section, self.rebuilt.tokenizer, limit=limit, stop=self.check, most_bytes=most_bytes)
 
-    def _whole(self, data: Path, section: Data, limit: int) -> EvaluationText:
+    def _whole(self, data: Path, section: Data, limit: int | None) -> EvaluationText:
         return whole_evaluation_text(data, section, self.rebuilt.tokenizer, limit=limit, stop=self.check)
 
 

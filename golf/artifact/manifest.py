@@ -68,8 +68,8 @@ class Claim:
 
     `float_val_loss` and `float_bpb` are those of the checkpoint; `tokens` and `bytes` count the text that was scored,
     whose SHA-256 (hex) is `text_sha256`; `tolerance` is in nats per token. `restoring_bits` are those that the tokens
-    leave out, absent where they are 0. Up to version 8 no claim counts them, and `bytes` and `text_sha256` are of what
-    the tokens decode to.
+    leave out, `counted_bytes` the bytes that the tokens count as in the contest; both are absent where nothing is left
+    out. Up to version 8 no claim counts them, and `bytes` and `text_sha256` are of what the tokens decode to.
     """
 
     val_loss: float
@@ -83,6 +83,14 @@ class Claim:
     float_val_loss: float
     float_bpb: float
     restoring_bits: int = 0
+    counted_bytes: int = 0
+
+    @property
+    def contest_bpb(self) -> float:
+        """The contest's bits per byte, which leave out what the tokenizer changed; `bpb` where it changed nothing."""
+        if not self.restoring_bits:
+            return self.bpb
+        return self.val_loss / math.log(2) * self.tokens / self.counted_bytes if self.counted_bytes else math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +127,13 @@ class Manifest:
         """Give the JSON object, but for its key "sections"; `manifest_from_json` is the inverse."""
         document = asdict(self)
         if self.claim is not None and not self.claim.restoring_bits:
-            del document["claim"]["restoring_bits"]
+            for key in _OF_LOSSY_TOKENIZERS:
+                del document["claim"][key]
         return document
+
+
+# Keys of a claim that are there iff the tokens leave out something of the text.
+_OF_LOSSY_TOKENIZERS = frozenset({"restoring_bits", "counted_bytes"})
 
 
 def manifest_from_json(document: Mapping[str, Json], *, version: int = VERSION) -> Manifest:
@@ -188,9 +201,10 @@ def _shape(value: Json, where: str, kind: str) -> tuple[int, ...]:
 
 
 def _claim(value: Json, version: int) -> Claim:
-    optional = {"restoring_bits"}
-    counts = version >= RESTORING_FROM and isinstance(value, dict) and value.keys() >= optional
-    record = as_object(value, "claim", keys=keys_of(Claim) - (set() if counts else optional))
+    lossy = version >= RESTORING_FROM and isinstance(value, dict) and not _OF_LOSSY_TOKENIZERS.isdisjoint(value)
+    record = as_object(value, "claim", keys=keys_of(Claim) - (frozenset() if lossy else _OF_LOSSY_TOKENIZERS))
+    lowest = {"restoring_bits": 1, "counted_bytes": 0} if lossy else {}
+    counts = {key: as_integer(record[key], f"claim.{key}", least, MAX_INTEGER) for key, least in lowest.items()}
     return Claim(
         val_loss=as_loss(record["val_loss"], "claim.val_loss"),
         bpb=as_loss(record["bpb"], "claim.bpb"),
@@ -202,7 +216,7 @@ def _claim(value: Json, version: int) -> Claim:
         tolerance=as_loss(record["tolerance"], "claim.tolerance"),
         float_val_loss=as_loss(record["float_val_loss"], "claim.float_val_loss"),
         float_bpb=as_loss(record["float_bpb"], "claim.float_bpb"),
-        restoring_bits=as_integer(record["restoring_bits"], "claim.restoring_bits", 1, MAX_INTEGER) if counts else 0,
+        **counts,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -28,6 +29,7 @@ from golf.cli.options import device_option, json_option
 @click.option("--window", type=click.IntRange(1, 1 << 20), help="Tokens of one window; default: the training's.")
 @click.option("--stride", type=click.IntRange(min=1), help="Slide the window by this many tokens, scoring the last.")
 @click.option("--reset", is_flag=True, help="Reset the context at the start of each document.")
+@click.option("--text-field", help="The key that holds the text in .jsonl; default: the recipe's.")
 @click.option(
     "--tokenizer",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -42,6 +44,7 @@ def evaluate(
     window: int | None,
     stride: int | None,
     reset: bool,
+    text_field: str | None,
     tokenizer: Path | None,
     device: str,
     as_json: bool,
@@ -53,7 +56,9 @@ def evaluate(
     """
     from golf.cli.terminal import show, show_json, watching
     from golf.cli.verify import find_artifact
+    from golf.errors import Diverged
     from golf.evaluation.evaluate import evaluate as evaluate_model
+    from golf.evaluation.find_text import TextChoice
     from golf.report import evaluation_table
     from golf.runtime.device import resolve_device
     from golf.runtime.interrupt import listening
@@ -62,12 +67,9 @@ def evaluate(
     with listening() as stop, watching() as observer:
         result = evaluate_model(
             find_artifact(model),
-            data=data,
-            tokens=tokens,
-            window=window,
+            choice=TextChoice(data, tokens, window, text_field=text_field, tokenizer=tokenizer),
             stride=stride,
             reset=reset,
-            tokenizer=tokenizer,
             device=resolve_device(device),
             stop=stop,
             observer=observer,
@@ -76,3 +78,5 @@ def evaluate(
         show_json(to_json(result))
     else:
         show([evaluation_table(result)])
+    if not math.isfinite(result.loss):
+        raise Diverged(f"{result.model}: its model's loss is not finite")

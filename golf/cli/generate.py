@@ -50,5 +50,7 @@ def generate(artifact: Path, prompt: str, tokens: int, temperature: float, seed:
     shown = (lambda text: visible(text.replace("\t", "    "), lines=True)) if sys.stdout.isatty() else str
     click.echo(shown(prompt + first), nl=False)
     for piece in pieces:
+        if getattr(sys.stdout, "reader_gone", False):
+            return
         click.echo(shown(piece), nl=False)
     click.echo()

@@ -140,7 +140,7 @@ def _log(seed: _Seed, code: int) -> str:
     if stages:
         lines.append(clock_line(stages))
     measured = seconds.get("measure packed", 0.0)
-    lines.append(final_line(loss=seed.claim.val_loss, bpb=seed.claim.bpb, seconds=measured))
+    lines.append(final_line(loss=seed.claim.val_loss, bpb=seed.claim.contest_bpb, seconds=measured))
     return "\n".join(lines) + "\n"
 
 
@@ -155,7 +155,7 @@ def _card(seeds: list[_Seed], details: Details, *, code: int) -> dict[str, Any]:
         "date": details.date or calendar.today().isoformat(),
         "track": details.track,
         "val_loss": statistics.fmean(seed.claim.val_loss for seed in seeds),
-        "val_bpb": statistics.fmean(seed.claim.bpb for seed in seeds),
+        "val_bpb": statistics.fmean(seed.claim.contest_bpb for seed in seeds),
         "bytes_total": first.artifact.size + code,
         "bytes_code": code,
         "bytes_model": first.artifact.size,
@@ -170,7 +170,7 @@ def _seed_card(seed: _Seed) -> dict[str, Any]:
     steps, seconds = seed.training.get("steps", seed.recipe.train.steps), seed.training.get("seconds")
     return {
         "val_loss": seed.claim.val_loss,
-        "val_bpb": seed.claim.bpb,
+        "val_bpb": seed.claim.contest_bpb,
         "artifact_bytes": seed.artifact.size,
         "steps": steps,
         "step_avg_ms": None if seconds is None else round(1000 * seconds / max(steps, 1), 3),

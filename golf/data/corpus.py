@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from golf.data.textfiles import Document, read_documents, visible_files
+from golf.data.textfiles import Document, Poll, never_stop, read_documents, visible_files
 from golf.errors import DataError
 from golf.recipe import Data
 
@@ -28,75 +28,64 @@ _BUILT = "_sysconfigdata"
 _SPLIT = b"golf/data/split\0"
 
 
-# Called with every document that is read, of either split; may raise to stop.
-Watch = Callable[[Document], None]
-
-
-def documents(section: Data, split: Split, *, watch: Watch | None = None) -> Iterator[Document]:
+def documents(section: Data, split: Split, *, poll: Poll = never_stop) -> Iterator[Document]:
     """The documents of one split of a text source, in a fixed order, none of them empty.
 
     The standard library is split by a hash of the file's path, other text by a hash of the document's content, unless
-    `val_path` names the validation text. Copies of validation documents are left out of "train".
+    `val_path` names the validation text. Copies of validation documents are left out of "train". `poll` is called with
+    the bytes that were read, of either split, and may raise to stop.
     Raises DataError for missing, empty or malformed text and where a split comes out empty.
     """
     if section.source == "shards":
         raise DataError("token shards hold no documents; their text is not at hand")
     found = False
-    for document in _split(section, split, watch):
+    for document in _split(section, split, poll):
         found = True
         yield document
     if not found:
         raise DataError(_why_empty(section, split))
 
 
-def whole_text(path: Path, section: Data) -> Iterator[Document]:
+def whole_text(path: Path, section: Data, *, poll: Poll = never_stop) -> Iterator[Document]:
     """All documents of `path`, read as `section` reads its own text, without splitting."""
-    return read_documents(path, text_field=section.text_field)
+    return read_documents(path, text_field=section.text_field, poll=poll)
 
 
-def _split(section: Data, split: Split, watch: Watch | None) -> Iterator[Document]:
+def _split(section: Data, split: Split, poll: Poll) -> Iterator[Document]:
     if split == "val":
-        return _validation(section, watch)
-    withheld = {_digest(document) for document in _validation(section, watch)}
-    return (document for document in _training(section, watch) if _digest(document) not in withheld)
+        return _validation(section, poll)
+    withheld = {_digest(document) for document in _validation(section, poll)}
+    return (document for document in _training(section, poll) if _digest(document) not in withheld)
 
 
-def _validation(section: Data, watch: Watch | None) -> Iterator[Document]:
+def _validation(section: Data, poll: Poll) -> Iterator[Document]:
     if section.source == "stdlib":
-        return _watched(_stdlib(section, validating=True), watch)
+        return _stdlib(section, poll, validating=True)
     if section.val_path:
-        return _watched(whole_text(Path(section.val_path), section), watch)
-    own = _watched(_own_text(section), watch)
+        return whole_text(Path(section.val_path), section, poll=poll)
+    own = _own_text(section, poll)
     return (document for document in own if validates(document.text.encode(), section.val_fraction))
 
 
-def _training(section: Data, watch: Watch | None) -> Iterator[Document]:
+def _training(section: Data, poll: Poll) -> Iterator[Document]:
     """All documents not chosen for validation; copies of validation documents may still be among them."""
-    if section.source == "stdlib":
-        return _watched(_stdlib(section, validating=False), watch)
-    return _watched(_own_text(section), watch)
+    return _stdlib(section, poll, validating=False) if section.source == "stdlib" else _own_text(section, poll)
 
 
-def _watched(texts: Iterator[Document], watch: Watch | None) -> Iterator[Document]:
-    for document in texts:
-        if watch is not None:
-            watch(document)
-        yield document
-
-
-def _own_text(section: Data) -> Iterator[Document]:
+def _own_text(section: Data, poll: Poll) -> Iterator[Document]:
     if section.path is None:
         raise DataError(f'data.source = "{section.source}" needs data.path')
-    return whole_text(Path(section.path), section)
+    return whole_text(Path(section.path), section, poll=poll)
 
 
-def _stdlib(section: Data, *, validating: bool) -> Iterator[Document]:
+def _stdlib(section: Data, poll: Poll, *, validating: bool) -> Iterator[Document]:
     """Python's own sources by path; the path decides the split, so only files of the wanted split are read."""
     root = Path(sysconfig.get_path("stdlib"))
-    files = visible_files(root, skipped=_SKIPPED)
+    files = visible_files(root, skipped=_SKIPPED, poll=poll)
     names = sorted(file.relative_to(root).as_posix() for file in files if _is_source(file.name))
     for name in names:
         if validates(name.encode(), section.val_fraction) == validating and (text := _source(root / name)):
+            poll(len(text.encode()))
             yield Document(name, text)
 
 

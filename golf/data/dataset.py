@@ -23,6 +23,7 @@ from golf.data import (
 )
 from golf.data.model_proto import parse_model
 from golf.data.results import DatasetInfo, PreparedDataset, ShardEntry, SplitEntry
+from golf.data.textfiles import Poll
 from golf.data.tokenizer import BOS_ID
 from golf.errors import DataError, EnvironmentFailure, UsageError, naming
 from golf.runtime import durable
@@ -58,7 +59,11 @@ def prepare_dataset(
     refuse_shards(out, name)
     durable.sweep(out)
     observer.stage("tokenizer", 0.0)
-    chosen = _tokenizer(tokenizer, sources, text_field, val_fraction)
+
+    def poll(_read: int) -> None:
+        stop.raise_if_stopped(_STOPPED)
+
+    chosen = _tokenizer(tokenizer, sources, text_field, val_fraction, poll)
     if note := _other_bytes(chosen):
         observer.note(note)
     encoding = time.monotonic()
@@ -79,6 +84,7 @@ def prepare_dataset(
             val_fraction=val_fraction,
             workers=workers,
             step=step,
+            poll=poll,
         )
     return PreparedDataset(
         folder=out,
@@ -174,11 +180,11 @@ def _folders_tokenizer(folder: Path, given: Path | None) -> Tokenizer | None:
     return _load(path) if given or path.exists() else None
 
 
-def _tokenizer(option: str, sources: Sequence[Path], text_field: str, val_fraction: float) -> Tokenizer:
+def _tokenizer(option: str, sources: Sequence[Path], text_field: str, val_fraction: float, poll: Poll) -> Tokenizer:
     if option.startswith("sp:"):
         if not (option[3:].isascii() and option[3:].isdigit()):
             raise UsageError(f'--tokenizer {option}: write the number of pieces, as in "sp:1024"')
-        return train_tokenizer(sources, int(option[3:]), text_field=text_field, val_fraction=val_fraction)
+        return train_tokenizer(sources, int(option[3:]), text_field=text_field, val_fraction=val_fraction, poll=poll)
     return _load(Path(option))
 
 

@@ -83,9 +83,9 @@ def evaluation_text(
         return EvaluationText(stream.slice(0, len(stream) if limit is None else min(limit, len(stream))))
     read = 0
 
-    def watch(document: Document) -> None:
+    def poll(just_read: int) -> None:
         nonlocal read
-        read += len(document.text.encode())
+        read += just_read
         if most_bytes is not None and read > most_bytes:
             raise DataError(
                 f"{data.val_path or data.path} goes on after {most_bytes:,} bytes, and no more of it is read; name a "
@@ -93,7 +93,7 @@ def evaluation_text(
             )
         _ask(stop)
 
-    return _take(documents(data, "val", watch=watch), tokenizer, limit, stop)
+    return _take(documents(data, "val", poll=poll), tokenizer, limit, stop)
 
 
 def whole_evaluation_text(
@@ -102,7 +102,7 @@ def whole_evaluation_text(
     """All of another text, read as `data` reads its own, or one `.bin` shard: at most `limit` tokens."""
     if path.suffix == ".bin":
         return EvaluationText(np.array(open_shard(path, tokenizer.vocab_size)[:limit]))
-    return _take(whole_text(path, data), tokenizer, limit, stop)
+    return _take(whole_text(path, data, poll=lambda _: _ask(stop)), tokenizer, limit, stop)
 
 
 def _ask(stop: Stop | None) -> None:

@@ -68,7 +68,7 @@ def prepare(
     watch = _Watch(progress, stop)
     if data.source == "shards":
         return _shards(data, tokenizer)
-    texts = {split: _fingerprint(documents(data, split), watch) for split in SPLITS}
+    texts = {split: _fingerprint(documents(data, split, poll=watch.poll)) for split in SPLITS}
     chosen = _tokenizer(data, tokenizer, texts["train"], cache / "tokenizers", watch)
     fingerprint = cache_key(_CACHE_FORMAT, texts["train"].digest, texts["val"].digest, chosen.digest)
     folder = cache / "tokens" / fingerprint
@@ -83,7 +83,8 @@ class _Watch:
     def __init__(self, progress: Progress | None, stop: Stop | None) -> None:
         self._progress, self._stop = progress, stop
 
-    def poll(self) -> None:
+    def poll(self, _read: int = 0) -> None:
+        """Raise Interrupted where a stop is asked for, however much was read."""
         if self._stop is not None and self._stop():
             raise Interrupted("stopped while preparing the data; the same command goes on from what is cached")
 
@@ -125,10 +126,9 @@ class _Digest:
         return _Fingerprint(self._sha.hexdigest(), self._size)
 
 
-def _fingerprint(texts: Iterable[Document], watch: _Watch) -> _Fingerprint:
+def _fingerprint(texts: Iterable[Document]) -> _Fingerprint:
     digest = _Digest()
     for document in texts:
-        watch.poll()
         digest.add(document)
     return digest.result()
 
@@ -143,7 +143,7 @@ def _tokenizer(
     path = folder / f"{key}.model"
     if (kept := read_tokenizer(path)) is not None and kept.vocab_size == section.vocab_size:
         return kept
-    texts = watch.over(documents(data, "train"), "tokenizer", train.size)
+    texts = watch.over(documents(data, "train", poll=watch.poll), "tokenizer", train.size)
     serialized = train_sentencepiece((document.text for document in texts), section.vocab_size)
     write_tokenizer(path, serialized)
     return load_tokenizer("sentencepiece", serialized)
@@ -191,7 +191,7 @@ def _encode_split(
 
     def tokens() -> Iterator[Tokens]:
         nonlocal total
-        for document in watch.over(documents(data, split), f"encode {split}", text.size):
+        for document in watch.over(documents(data, split, poll=watch.poll), f"encode {split}", text.size):
             encoded = with_bos(tokenizer, document.text)
             total = total.add(tokenizer, document.text, encoded)
             digest.add(document)

@@ -18,7 +18,7 @@ from golf.data.bpe import train_sentencepiece
 from golf.data.corpus import SPLITS, Split, validates
 from golf.data.shardfolder import UNFINISHED
 from golf.data.shards import Tokens, write_shard
-from golf.data.textfiles import Document, read_documents
+from golf.data.textfiles import Document, Poll, never_stop, read_documents
 from golf.data.tokenizer import Accounting, Tokenizer, load_tokenizer, with_bos
 from golf.errors import DataError, UsageError
 from golf.runtime import durable
@@ -39,9 +39,12 @@ class ShardSet:
     accounting: dict[Split, Accounting]
 
 
-def train_tokenizer(sources: Sequence[Path], vocab_size: int, *, text_field: str, val_fraction: float) -> Tokenizer:
+def train_tokenizer(
+    sources: Sequence[Path], vocab_size: int, *, text_field: str, val_fraction: float, poll: Poll = never_stop
+) -> Tokenizer:
     """A SentencePiece model of `vocab_size` pieces, trained on the training split of `sources`."""
-    texts = (d.text for d in _documents(sources, text_field) if not validates(d.text.encode(), val_fraction))
+    every = _documents(sources, text_field, poll)
+    texts = (d.text for d in every if not validates(d.text.encode(), val_fraction))
     return load_tokenizer("sentencepiece", train_sentencepiece(texts, vocab_size))
 
 
@@ -56,20 +59,22 @@ def make_shards(
     workers: int,
     shard_tokens: int = SHARD_TOKENS,
     step: Callable[[Accounting], None] = lambda _done: None,
+    poll: Poll = never_stop,
 ) -> ShardSet:
     """Write `NAME_train_000000.bin`, ... and `NAME_val_000000.bin`, ... of `sources` into `out`.
 
     BOS opens each document. The hash of a document's content decides its split, so no document, nor a copy of it, is in
-    both splits. The files do not depend on the number of `workers`. `step` is called with the progress and may raise to
-    stop. Raises UsageError where shards of that name exist, DataError where a split is empty; on any error all written
-    shards are deleted.
+    both splits. The files do not depend on the number of `workers`. `step` is called with the progress, `poll` with the
+    bytes that were read; both may raise to stop. Raises UsageError where shards of that name exist, DataError where a
+    split is empty; on any error all written shards are deleted.
     """
     refuse_shards(out, name)
     writers = {split: _Writer(out, f"{name}_{split}", shard_tokens) for split in SPLITS}
     totals = dict.fromkeys(SPLITS, Accounting())
     with _unfinished(out, name):
         try:
-            for split, tokens, counted in _encoded(_documents(sources, text_field), tokenizer, val_fraction, workers):
+            texts = _documents(sources, text_field, poll)
+            for split, tokens, counted in _encoded(texts, tokenizer, val_fraction, workers):
                 writers[split].add(tokens)
                 totals[split] = add(totals[split], counted)
                 step(add(totals["train"], totals["val"]))
@@ -159,8 +164,8 @@ class _Writer:
             path.unlink(missing_ok=True)
 
 
-def _documents(sources: Iterable[Path], text_field: str) -> Iterator[Document]:
-    return chain.from_iterable(read_documents(path, text_field=text_field) for path in sources)
+def _documents(sources: Iterable[Path], text_field: str, poll: Poll) -> Iterator[Document]:
+    return chain.from_iterable(read_documents(path, text_field=text_field, poll=poll) for path in sources)
 
 
 Chunk = list[tuple[Split, str]]

@@ -6,17 +6,21 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO
 
 from golf.errors import DataError, EnvironmentFailure
-from golf.runtime.regular import regular
+from golf.runtime.regular import opened, regular
 
 # A plain file is cut into documents at line ends: 4 KiB are about a page, and give the hash split of a 1 MB file 250
 # documents. A line longer than 64 KiB is cut too, so that memory stays bounded.
 DOCUMENT_BYTES = 4 << 10
 LINE_LIMIT = 64 << 10
 _BLOCK = 1 << 20
+
+# Called with the number of bytes that were just read, 0 for each file that is found; may raise to stop.
+Poll = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,11 @@ class Document:
     text: str
 
 
-def read_documents(path: Path, *, text_field: str) -> Iterator[Document]:
+def never_stop(read: int) -> None:
+    """Poll that goes on reading."""
+
+
+def read_documents(path: Path, *, text_field: str, poll: Poll = never_stop) -> Iterator[Document]:
     """Every non-empty document of `path`, in a fixed order.
 
     A plain file is cut at line ends (a line beyond LINE_LIMIT between characters); its documents joined are the file.
@@ -38,30 +46,32 @@ def read_documents(path: Path, *, text_field: str) -> Iterator[Document]:
     if not regular(path).exists():
         raise DataError(f"{path} does not exist, seen from where golf runs; check data.path and data.val_path")
     found = False
-    for document in _explained(_folder if path.is_dir() else _file, path, text_field):
+    for document in _explained(_folder if path.is_dir() else _file, path, text_field, poll):
         found = True
         yield document
     if not found:
         raise DataError(f"{path} holds no text; name a file or folder with UTF-8 text in it")
 
 
-def _explained(read: Callable[[Path, str], Iterator[Document]], path: Path, text_field: str) -> Iterator[Document]:
+def _explained(
+    read: Callable[[Path, str, Poll], Iterator[Document]], path: Path, text_field: str, poll: Poll
+) -> Iterator[Document]:
     """Call `read`, and raise an OSError as EnvironmentFailure."""
     try:
-        yield from read(path, text_field)
+        yield from read(path, text_field, poll)
     except OSError as error:
         raise EnvironmentFailure(f"cannot read {error.filename or path}: {error.strerror or error}") from error
 
 
-def _folder(folder: Path, text_field: str) -> Iterator[Document]:
-    for file in sorted(visible_files(folder), key=lambda file: file.relative_to(folder).as_posix()):
-        if file.suffix in (".jsonl", ".parquet") or is_utf8(file):
+def _folder(folder: Path, text_field: str, poll: Poll) -> Iterator[Document]:
+    for file in sorted(visible_files(folder, poll=poll), key=lambda file: file.relative_to(folder).as_posix()):
+        if file.suffix in (".jsonl", ".parquet") or is_utf8(file, poll=poll):
             name = file.relative_to(folder).as_posix()
-            for document in _file(file, text_field):
+            for document in _file(file, text_field, poll):
                 yield Document(name + document.name.removeprefix(file.name), document.text)
 
 
-def visible_files(folder: Path, *, skipped: frozenset[str] = frozenset()) -> Iterator[Path]:
+def visible_files(folder: Path, *, skipped: frozenset[str] = frozenset(), poll: Poll = never_stop) -> Iterator[Path]:
     """Regular files below `folder`, in no defined order, except in hidden folders and in those named in `skipped`.
 
     Links to folders are not followed.
@@ -69,38 +79,52 @@ def visible_files(folder: Path, *, skipped: frozenset[str] = frozenset()) -> Ite
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and name not in skipped]
         for name in files:
+            poll(0)
             file = Path(parent, name)
             if not name.startswith(".") and file.is_file():
                 yield file
 
 
-def is_utf8(file: Path) -> bool:
+def is_utf8(file: Path, *, poll: Poll = never_stop) -> bool:
     """Whether all of `file` is valid UTF-8; it is read block by block."""
     try:
-        with file.open(encoding="utf-8", newline="") as stream:
-            while stream.read(_BLOCK):
-                pass
+        with TextIOWrapper(opened(file), encoding="utf-8", newline="") as stream:
+            while block := stream.read(_BLOCK):
+                poll(len(block))
     except UnicodeDecodeError:
         return False
     return True
 
 
-def _file(file: Path, text_field: str) -> Iterator[Document]:
+def _file(file: Path, text_field: str, poll: Poll) -> Iterator[Document]:
     if file.suffix == ".parquet":
-        yield from _rows(file, text_field)
+        yield from _rows(file, text_field, poll)
         return
-    with file.open("rb") as stream:
-        yield from _records(file, stream, text_field) if file.suffix == ".jsonl" else _plain(file, stream)
+    with opened(file) as stream:
+        yield from _records(file, stream, text_field, poll) if file.suffix == ".jsonl" else _plain(file, stream, poll)
 
 
-def _records(file: Path, stream: BinaryIO, text_field: str) -> Iterator[Document]:
+def _lines(stream: BinaryIO, poll: Poll) -> Iterator[bytes]:
+    """Every line of a file, read by parts of at most a block, so that a line without an end is polled too."""
+    parts: list[bytes] = []
+    while part := stream.readline(_BLOCK):
+        poll(len(part))
+        parts.append(part)
+        if part.endswith(b"\n"):
+            yield b"".join(parts)
+            parts.clear()
+    if parts:
+        yield b"".join(parts)
+
+
+def _records(file: Path, stream: BinaryIO, text_field: str, poll: Poll) -> Iterator[Document]:
     """The text of each line of a .jsonl file; blank lines and empty texts are skipped."""
-    for number, line in enumerate(stream, start=1):
+    for number, line in enumerate(_lines(stream, poll), start=1):
         if line.strip() and (text := _record_text(file, number, line, text_field)):
             yield Document(f"{file.name}:{number}", text)
 
 
-def _rows(file: Path, text_field: str) -> Iterator[Document]:
+def _rows(file: Path, text_field: str, poll: Poll) -> Iterator[Document]:
     """The text column of a .parquet file, a group of rows in memory at a time."""
     try:
         from pyarrow import ArrowInvalid
@@ -115,6 +139,7 @@ def _rows(file: Path, text_field: str) -> Iterator[Document]:
         for number, text in enumerate(rows, start=1):
             if text is not None and not isinstance(text, str):
                 raise DataError(f'{file}, row {number}: column "{text_field}" holds no strings')
+            poll(0 if text is None else len(text.encode()))
             if text:
                 yield Document(f"{file.name}:{number}", text)
     except ArrowInvalid as error:
@@ -149,10 +174,10 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def _plain(file: Path, stream: BinaryIO) -> Iterator[Document]:
+def _plain(file: Path, stream: BinaryIO, poll: Poll) -> Iterator[Document]:
     """The pieces of a plain text file, named by their byte offsets."""
     offset = 0
-    for piece in _pieces(stream):
+    for piece in _pieces(stream, poll):
         try:
             yield Document(f"{file.name}:{offset}", piece.decode("utf-8"))
         except UnicodeDecodeError as error:
@@ -160,11 +185,12 @@ def _plain(file: Path, stream: BinaryIO) -> Iterator[Document]:
         offset += len(piece)
 
 
-def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+def _pieces(stream: BinaryIO, poll: Poll) -> Iterator[bytes]:
     """Cut a stream into pieces; the cuts depend on the content alone, not on buffering."""
     rest, ended = b"", False
     while not ended:
-        block = stream.read(_BLOCK)
+        block = stream.read(_BLOCK) or b""
+        poll(len(block))
         rest, start, ended = rest + block, 0, not block
         # a cut looks at most one byte past LINE_LIMIT
         while len(rest) - start > (0 if ended else LINE_LIMIT):

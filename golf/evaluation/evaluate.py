@@ -29,30 +29,27 @@ _STOPPED = "stopped while measuring"
 def evaluate(
     path: Path,
     *,
-    data: Path | None,
-    tokens: int | None,
-    window: int | None,
+    choice: TextChoice,
     stride: int | None,
     reset: bool,
-    tokenizer: Path | None = None,
     device: torch.device,
     stop: StopFlag,
     observer: Observer = Observer(),
 ) -> Evaluation:
-    """Measure the model in `path`, an artifact, a run's folder or a checkpoint, on the text at `data`.
+    """Measure the model in `path`, an artifact, a run's folder or a checkpoint, on the text of `choice`.
 
-    `data` is a folder of the contest's shards, of which the validation shards are scored, one .bin file, or text; by
-    default the recipe's own validation split. At most `tokens` tokens are read. `window` defaults to the recipe's
-    sequence length; without `stride` adjacent windows without overlap are scored, as the contest does by default.
-    `reset` keeps the context within a document. `tokenizer` is that of shards, which do not name it: their bytes are
-    counted where it is known to be the model's. Raises UsageError, DataError, DamagedFile.
+    Its `data` is a folder of the contest's shards, of which the validation shards are scored, one .bin file, or text;
+    by default the recipe's own validation split. At most its `tokens` tokens are read, all by default. The window is
+    the recipe's sequence length by default; without `stride` adjacent windows without overlap are scored, as the
+    contest does by default. `reset` keeps the context within a document. Bytes of shards are counted where their
+    tokenizer is known to be the model's. Raises UsageError, DataError, DamagedFile.
     """
     began, check = time.monotonic(), partial(stop.raise_if_stopped, _STOPPED)
     loaded = _load(path, check, observer)
     own_run = str(path) if path.is_dir() or path.suffix == ".safetensors" else None
-    finder = TextFinder(loaded, TextChoice(data=data, tokenizer=tokenizer), check, observer.note, own_run)
-    named = finder.as_recipe_reads(tokens)
-    length = window or loaded.recipe.train.sequence_length
+    finder = TextFinder(loaded, choice, check, observer.note, own_run)
+    named = finder.as_recipe_reads(choice.tokens)
+    length = choice.window or loaded.recipe.train.sequence_length
     if stride is not None and stride > length:
         raise UsageError(f"--stride {stride} is more than the window {length}: some targets would never be scored")
     starts = np.flatnonzero(named.text.tokens[:-1] == BOS_ID).astype(np.int64)

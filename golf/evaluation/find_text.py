@@ -36,9 +36,15 @@ class TextChoice:
     """Tokens of one window; those of the artifact's training where it is None."""
     val_fraction: float | None = None
     """Score the validation documents of golf's split by hash at this share; all documents where it is None."""
-    text_field: str = "text"
+    text_field: str | None = None
+    """The key of .jsonl records; None: the recipe's where the text is read as the recipe reads its own, else "text"."""
     tokenizer: Path | None = None
     """The tokenizer of shards, where it is not next to them."""
+
+    @property
+    def of_own_text(self) -> bool:
+        """Whether anything says how the verifier's text is read, beside where it is."""
+        return any((self.tokens, self.window, self.val_fraction, self.text_field not in (None, "text")))
 
     @property
     def limit(self) -> int:
@@ -89,7 +95,9 @@ class TextFinder:
             return self._named_by_recipe(tokens)
         if holds_shards(data):
             return self._shards(data, tokens, _VERIFIER)
-        if section.text_field != "text":
+        if self.choice.text_field is not None:
+            section = section.model_copy(update={"text_field": self.choice.text_field})
+        elif section.text_field != "text":
             self.note(f"records are read by their field {section.text_field}, which the model's recipe names")
         return _sound(NamedText(str(data), _VERIFIER, self._whole(data, section, tokens)))
 
@@ -100,7 +108,7 @@ class TextFinder:
             return self._named_by_recipe(choice.limit)
         if holds_shards(data):
             return self._shards(data, choice.limit, _VERIFIER)
-        section = Data(source="text", path=str(data), text_field=choice.text_field)
+        section = Data(source="text", path=str(data), text_field=choice.text_field or "text")
         if choice.val_fraction is None:
             return _sound(NamedText(str(data), _VERIFIER, self._whole(data, section, choice.limit)))
         section = section.model_copy(update={"val_fraction": choice.val_fraction})

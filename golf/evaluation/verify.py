@@ -132,6 +132,8 @@ def _with_losses(verdict: Verdict, artifact: Artifact, measure: _Measure, bounds
     else:
         notes.append("the artifact claims no loss" if claim is None else _other_text(rebuilt, choice))
     found = None
+    if own is None and choice.of_own_text:
+        notes.append("the claim is held on its own slice; options that choose your text need --max-bpb or --max-loss")
     if own is not None:
         same = claimed is not None and choice.window is None and own.text.equals(claimed.text)
         found = own.measured(score if same and score is not None else measure.score(own, window=choice.window))

@@ -62,4 +62,5 @@ def claim_of(inputs: PackInputs, found: Score, float_score: Score) -> Claim:
         float_val_loss=round(float_score.loss, 6),
         float_bpb=round(float_score.bpb, 6),
         restoring_bits=found.restoring_bits,
+        counted_bytes=(found.counted_bytes or 0) if found.restoring_bits else 0,
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
+from typing import BinaryIO
 
 from golf.errors import UsageError
 
@@ -19,3 +21,8 @@ def regular(path: Path) -> Path:
     if special:
         raise UsageError(f"{path} is no regular file but a pipe, a socket or a device; save its content to a file")
     return path
+
+
+def opened(file: Path) -> BinaryIO:
+    """Open `file` to read its bytes; what the system holds back (/proc/kmsg) ends it, and is not waited for."""
+    return open(file, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))

@@ -1,17 +1,19 @@
 """A submission's folder from packed runs, and weights for other tools."""
 
 import json
+import math
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from cli import environment, golf, golf_json
 
-from golf.artifact import open_artifact
+from golf.artifact import assemble, open_artifact
 from golf.errors import EnvironmentFailure
 from golf.evaluation.rebuild import rebuild
 
@@ -92,6 +94,22 @@ def test_a_broken_claim_is_exit_code_3(packed, exported, tmp_path):
         file.write(b"#" * 200_000)
     done = alone(copy / "train_gpt.py", cwd=packed)
     assert done.returncode == 3 and "FAIL" in done.stdout
+
+
+def test_a_submission_states_the_contests_bits_per_byte(packed):
+    """They leave out what the tokenizer changed, which golf's own number counts."""
+    run = packed / "artifacts" / "lossy"
+    shutil.copytree(packed / RUN, run)
+    artifact = open_artifact(run / "artifact.bin")
+    claim = replace(artifact.manifest.claim, restoring_bits=9_999, counted_bytes=2_000, bpb=77.0)
+    content = assemble(replace(artifact.manifest, claim=claim), artifact.payloads())
+    (run / "artifact.bin").write_bytes(content)
+    assert open_artifact(run / "artifact.bin").manifest.claim == claim
+    golf("export", run, "--out", "lossy", cwd=packed)
+    card = json.loads((packed / "lossy" / "submission.json").read_text())
+    contests = pytest.approx(claim.val_loss / math.log(2) * claim.tokens / 2_000, abs=1e-6)
+    assert card["val_bpb"] == card["seed_results"]["3"]["val_bpb"] == contests
+    assert final((packed / "lossy" / "train_seed3.log").read_text())["val_bpb"] == contests
 
 
 def test_a_script_that_does_not_fit_is_refused_and_nothing_is_written(packed):

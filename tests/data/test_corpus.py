@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golf.data import documents, whole_text
-from golf.data.textfiles import DOCUMENT_BYTES, LINE_LIMIT, _pieces
+from golf.data import documents, evaluation_text, load_tokenizer, whole_text
+from golf.data.textfiles import DOCUMENT_BYTES, LINE_LIMIT, _pieces, never_stop
 from golf.errors import DataError, EnvironmentFailure
 from golf.recipe import Data
 
@@ -65,7 +65,7 @@ def test_a_larger_val_fraction_only_adds_documents():
 @given(st.lists(st.tuples(st.integers(0, 9000), st.sampled_from(["a", "é", "語", "🐍"])), max_size=12), st.booleans())
 def test_the_pieces_of_a_file_joined_are_the_file(lines, ends):
     content = "\r\n".join(char * length for length, char in lines).encode() + (b"\n" if ends else b"")
-    pieces = list(_pieces(io.BytesIO(content)))
+    pieces = list(_pieces(io.BytesIO(content), never_stop))
     assert b"".join(pieces) == content
     for piece in pieces:
         assert piece.decode()
@@ -82,7 +82,7 @@ def test_where_a_file_is_cut_does_not_depend_on_how_it_is_read(block):
         def read(self, size: int | None = -1, /) -> bytes:
             return super().read(max(block, 2000))
 
-    assert list(_pieces(Dribble(content))) == list(_pieces(io.BytesIO(content)))
+    assert list(_pieces(Dribble(content), never_stop)) == list(_pieces(io.BytesIO(content), never_stop))
 
 
 def test_a_text_file_is_cut_at_line_ends_and_named_by_offset(tmp_path):
@@ -153,10 +153,10 @@ def test_a_file_that_may_not_be_read_is_a_failure_of_the_environment(tmp_path):
 def test_a_refused_read_names_the_file(tmp_path, monkeypatch):
     path = write(tmp_path / "x.txt", "text")
 
-    def refuse(self: Path, *_args: object, **_keys: object) -> object:
-        raise PermissionError(13, "Permission denied", str(self))
+    def refuse(file: Path) -> object:
+        raise PermissionError(13, "Permission denied", str(file))
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("golf.data.textfiles.opened", refuse)
     with pytest.raises(EnvironmentFailure, match=r"cannot read .*x\.txt: Permission denied"):
         list(whole_text(path, Data()))
 
@@ -198,3 +198,35 @@ def test_an_empty_split_says_what_to_do(tmp_path):
 def test_shards_have_no_documents(tmp_path):
     with pytest.raises(DataError, match="hold no documents"):
         list(documents(Data(source="shards", path=str(tmp_path)), "val"))
+
+
+def test_reading_is_polled_wherever_bytes_are_read(tmp_path):
+    """In the walk of a folder, in a file that is no text, in blank records and in a line without an end."""
+    for n in range(30):
+        write(tmp_path / "many" / f"{n}.txt", b"\xff")
+    write(tmp_path / "binary" / "x.txt", b"a" * (3 << 20) + b"\xff")
+    write(tmp_path / "blank.jsonl", "\n" * (3 << 20))
+    write(tmp_path / "endless.jsonl", b'{"text": "' + b"a" * (3 << 20))
+    for name, polls, size in (
+        ("many", 30, 0),
+        ("binary", 4, 2 << 20),
+        ("blank.jsonl", 3, 3 << 20),
+        ("endless.jsonl", 3, 3 << 20),
+    ):
+        heard: list[int] = []
+        with pytest.raises(DataError):
+            list(whole_text(tmp_path / name, Data(), poll=heard.append))
+        assert len(heard) >= polls and sum(heard) >= size
+
+        def stop(_read: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            list(whole_text(tmp_path / name, Data(), poll=stop))
+
+
+def test_no_more_is_read_than_was_allowed(tmp_path):
+    """A line without an end is no reason to read all of it."""
+    path = write(tmp_path / "endless.jsonl", b'{"text": "' + b"a" * (5 << 20))
+    with pytest.raises(DataError, match="goes on after 2,097,152 bytes"):
+        evaluation_text(text_section(path), load_tokenizer("bytes", b""), limit=None, most_bytes=2 << 20)

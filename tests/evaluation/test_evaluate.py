@@ -1,13 +1,18 @@
 """`golf evaluate`: one measure, whatever holds the model."""
 
 import json
+import math
 import shutil
 
 import numpy as np
 import pytest
 from cli import golf, golf_json
 
+from golf.cli.evaluate import evaluate
 from golf.data import write_shard
+from golf.errors import Diverged
+from golf.evaluation import evaluate as flow
+from golf.evaluation.loss import Score
 
 
 def test_an_artifact_is_worth_what_verify_says(trained):
@@ -89,3 +94,23 @@ def test_shards_of_another_tokenizer_are_refused(trained, tmp_path, file):
     golf("data", "prepare", tmp_path / "text.txt", *preparing, "--out", tmp_path / "shards", cwd=trained)
     done = golf("evaluate", "artifact.bin", "--data", tmp_path / "shards" / file, cwd=trained, check=2)
     assert "another tokenizer" in done.stderr
+
+
+def test_a_field_of_records_is_named_or_the_recipes(trained, tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"text": "one", "body": "another text"}) + "\n")
+    sizes = [
+        golf_json("evaluate", "artifact.bin", "--data", path, *given, cwd=trained)["bytes"]
+        for given in ((), ("--text-field", "body"))
+    ]
+    assert sizes == [3, 12]
+    refused = golf("evaluate", "artifact.bin", "--data", path, "--text-field", "x", cwd=trained, check=2)
+    assert 'no field "x"' in refused.stderr
+
+
+def test_a_loss_that_is_no_number_is_no_success(trained, monkeypatch, capsys):
+    """It is shown, and then the exit code is that of a model that diverged."""
+    monkeypatch.setattr(flow, "score_text", lambda *_a, **_k: Score(math.nan, 9, 9))
+    with pytest.raises(Diverged, match="not finite"):
+        evaluate.main([str(trained / "artifacts" / "tiny" / "artifact.bin")], standalone_mode=False)
+    assert "nan" in capsys.readouterr().out

@@ -110,7 +110,8 @@ def test_a_field_of_records_is_named_or_the_recipes(trained, tmp_path):
 
 def test_a_loss_that_is_no_number_is_no_success(trained, monkeypatch, capsys):
     """It is shown, and then the exit code is that of a model that diverged."""
+    monkeypatch.chdir(trained)
     monkeypatch.setattr(flow, "score_text", lambda *_a, **_k: Score(math.nan, 9, 9))
     with pytest.raises(Diverged, match="not finite"):
-        evaluate.main([str(trained / "artifacts" / "tiny" / "artifact.bin")], standalone_mode=False)
+        evaluate.main(["artifact.bin"], standalone_mode=False)
     assert "nan" in capsys.readouterr().out

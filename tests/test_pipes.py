@@ -84,7 +84,7 @@ def test_a_training_goes_on_when_nobody_reads_its_progress(folder):
 
 def test_a_file_never_gets_the_descriptor_of_a_closed_stream(folder):
     """What libraries print to it would land in the file."""
-    lines = ["import os", "from golf.cli.streams import prepare", "os.close(1)", "os.close(2)", "prepare()"]
+    lines = ["import os", "from golf.runtime.streams import prepare", "os.close(1)", "os.close(2)", "prepare()"]
     code = "; ".join([*lines, "os._exit(os.open('x', os.O_CREAT | os.O_WRONLY))"])
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment(), check=False)
     assert done.returncode > 2

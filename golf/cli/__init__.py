@@ -15,7 +15,7 @@ from golf.cli.generate import generate
 from golf.cli.importing import import_
 from golf.cli.inspect import inspect
 from golf.cli.pack import pack
-from golf.cli.streams import READER_GONE, prepare
+from golf.runtime.streams import READER_GONE, prepare
 from golf.cli.train import train
 from golf.cli.verify import verify
 from golf.errors import GolfError, RecipeError

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from golf.errors import GolfError, NothingHeld, UsageError
+from golf.errors import EnvironmentFailure, GolfError, NothingHeld, UsageError
 from golf.evaluation.verify import Bound, Bounds, TextChoice, verify
 from golf.packing.pack import pack
 from golf.packing.timing import reserve
@@ -26,6 +26,7 @@ from golf.runtime.device import own_device, resolve_device
 from golf.runtime.interrupt import StopFlag, leave, listening
 from golf.runtime.observer import Observer
 from golf.runtime.processes import joined
+from golf.runtime.streams import prepare
 from golf.runtime.visible import visible
 from golf.training.train import claim_folder, train
 
@@ -34,6 +35,7 @@ ARTIFACT = "artifact.bin"
 
 def main(recipe_text: str, file: str) -> NoReturn:
     """Run the command line of the script at `file`, which was written for the recipe in `recipe_text`, and exit."""
+    out = prepare()
     arguments = _arguments(file)
     script = Path(file).resolve()
     code = 0
@@ -50,9 +52,13 @@ def main(recipe_text: str, file: str) -> NoReturn:
                         f"there is no {ARTIFACT} next to {script.name}; put it there, or make one: --train"
                     )
                 code = _evaluate(artifact, script, arguments.data, arguments.device, stop, sys.stdout)
+        out.flush()
     except GolfError as error:
         print(f"error: {visible(str(error), lines=True)}", file=sys.stderr)
         code = error.exit_code
+    except OSError as error:
+        print(f"error: {visible(str(error))}", file=sys.stderr)
+        code = EnvironmentFailure.exit_code
     leave(code)
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -190,3 +191,11 @@ def test_weights_come_back_without_golf(packed, kind):
     assert float(done.stdout) == float(model(torch.randint(260, (2, 9))).detach().double().sum())
     config = json.loads((out / "config.json").read_text())
     assert ("hidden_size" in config) == (kind == "hf")
+
+
+@pytest.mark.parametrize(("redirected", "code"), [(">&- 2>&-", 0), ("| true", 0), ("> /dev/full", 5)])
+def test_the_script_judges_whoever_reads_it(packed, exported, redirected, code):
+    command = shlex.join([sys.executable, "-c", ALONE, str(exported / "train_gpt.py")])
+    given = {"cwd": packed, "env": environment(), "capture_output": True, "text": True, "timeout": 120}
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command} {redirected}"], check=False, **given)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)

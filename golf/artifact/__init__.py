@@ -5,7 +5,7 @@
 
 from golf.artifact.layout import HEADER_SIZE, MAGIC, NO_LIMITS, VERSION, Limits
 from golf.artifact.manifest import BudgetEntry, Claim, Manifest, TensorEntry, TokenizerEntry
-from golf.artifact.read import Artifact, open_artifact, parse_artifact
+from golf.artifact.read import Artifact, check_start, open_artifact, parse_artifact
 from golf.artifact.sections import CODECS, Payload, Section
 from golf.artifact.write import assemble, write_artifact
 from golf.artifact.zstd import compress_zstd, decompress_zstd
@@ -26,6 +26,7 @@ __all__ = [
     "TensorEntry",
     "TokenizerEntry",
     "assemble",
+    "check_start",
     "compress_zstd",
     "decompress_zstd",
     "open_artifact",

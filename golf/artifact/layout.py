@@ -124,14 +124,19 @@ class Header:
         return _HEADER.pack(MAGIC, *astuple(self))
 
 
+def check_magic(content: bytes) -> None:
+    """Raise DamagedFile where these are not the first bytes of an artifact."""
+    if content[: len(MAGIC)] != MAGIC[: len(content)] or not content:
+        what = "the first bytes are not its magic number" if content else "the file is empty"
+        raise DamagedFile("header", f"not a golf artifact ({what})")
+
+
 def parse_header(content: bytes) -> Header:
     """Header of a whole file, its sizes checked against the file's own; raises DamagedFile.
 
     SHA-256 and CRC are not compared here: that needs the whole file, this only its first 72 bytes and its length.
     """
-    if content[: len(MAGIC)] != MAGIC[: len(content)] or not content:
-        what = "the first bytes are not its magic number" if content else "the file is empty"
-        raise DamagedFile("header", f"not a golf artifact ({what})")
+    check_magic(content)
     if len(content) < HEADER_SIZE:
         raise DamagedFile("file", f"truncated, {len(content)} of the header's {HEADER_SIZE} bytes; copy it again")
     header = Header(*_HEADER.unpack_from(content)[1:])

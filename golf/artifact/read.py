@@ -13,7 +13,7 @@ from pathlib import Path
 from golf.artifact.canonical import decode_canonical
 from golf.artifact.columns import unfold
 from golf.artifact.dictionary import manifest_dictionary
-from golf.artifact.layout import COLUMNS_FROM, HEADER_SIZE, Header, Limits, parse_header
+from golf.artifact.layout import COLUMNS_FROM, HEADER_SIZE, MAGIC, NO_LIMITS, Header, Limits, check_magic, parse_header
 from golf.artifact.manifest import Manifest, manifest_from_json
 from golf.artifact.schema import PART, as_object
 from golf.artifact.sections import Payload, Section, check_stored, check_tiling, crc32, sections_from_json
@@ -79,6 +79,12 @@ def open_artifact(path: Path, limits: Limits | None = None) -> Artifact:
     limits = limits or Limits()
     with naming(path):
         return parse_artifact(_read(path, limits), limits, path=path)
+
+
+def check_start(path: Path) -> None:
+    """Raise as `open_artifact` does where there is no file, or where it does not begin as an artifact does."""
+    with naming(path):
+        check_magic(_read(path, NO_LIMITS, most=len(MAGIC)))
 
 
 def parse_artifact(content: bytes, limits: Limits | None = None, *, path: Path | None = None) -> Artifact:
@@ -154,7 +160,7 @@ def _manifest_is_intact(content: bytes, header: Header) -> bool:
     return zlib.crc32(frame) == header.manifest_crc32
 
 
-def _read(path: Path, limits: Limits) -> bytes:
+def _read(path: Path, limits: Limits, *, most: int | None = None) -> bytes:
     """Bytes of a regular file within the limit; one byte more is asked for, so that a growing file is noticed."""
     try:
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NONBLOCKING)) as file:
@@ -162,7 +168,7 @@ def _read(path: Path, limits: Limits) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise UsageError(f"{path} is no regular file; give the path of an artifact")
             limits.check_file(status.st_size)
-            return file.read(status.st_size + 1)
+            return file.read(status.st_size + 1 if most is None else most)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"no file at {path}; make one with: golf pack") from error
     except IsADirectoryError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import sys
 
 import click
 
@@ -15,11 +17,11 @@ from golf.cli.generate import generate
 from golf.cli.importing import import_
 from golf.cli.inspect import inspect
 from golf.cli.pack import pack
-from golf.runtime.streams import READER_GONE, prepare
 from golf.cli.train import train
 from golf.cli.verify import verify
-from golf.errors import GolfError, RecipeError
+from golf.errors import GolfError, Interrupted, RecipeError
 from golf.runtime.interrupt import leave
+from golf.runtime.streams import READER_GONE, prepare
 from golf.runtime.visible import visible
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -54,28 +56,47 @@ def _environment(error: Exception) -> str | None:
 
 
 def main() -> None:
-    """Run a command; every expected failure prints one sentence to stderr and returns its exit code."""
+    """Run a command; every expected failure prints one sentence to stderr and returns its exit code.
+
+    With --json a failure is one JSON object on stdout too, unless the command's answer stands there already.
+    """
     out = prepare()
     try:
         code = golf.main(standalone_mode=False)
         out.flush()
         if out.reader_gone and code is None:
             code = READER_GONE
-    except click.ClickException as error:
+    except (Exception, KeyboardInterrupt) as error:
+        failure = _failure(error)
+        if failure is None:
+            raise
+        message, code = failure
+        click.echo(message, err=True)
+        if "--json" in sys.argv and not out.used:
+            kind = "interrupted" if code > 128 else _KINDS.get(code, "failure")
+            told = {"kind": kind, "message": message.removeprefix("error: "), "exit_code": code}
+            click.echo(json.dumps({"error": told}))
+            out.flush()
+    leave(code if isinstance(code, int) else 0)
+
+
+# Kinds of failures by their exit codes, as the README lists them.
+_KINDS = {2: "usage", 3: "claim", 4: "damaged", 5: "environment", 6: "diverged", 7: "nothing held"}
+
+
+def _failure(error: BaseException) -> tuple[str, int] | None:
+    """What to say of an expected failure, and its exit code; None for a bug of golf."""
+    if isinstance(error, click.ClickException):
         shown = io.StringIO()
         error.show(shown)
-        click.echo(visible(shown.getvalue(), lines=True), err=True, nl=False)
-        code = error.exit_code
-    except GolfError as error:
+        return visible(shown.getvalue().rstrip("\n"), lines=True), error.exit_code
+    if isinstance(error, GolfError):
         mistakes = error.mistakes if isinstance(error, RecipeError) else [str(error)]
-        click.echo("error: " + "\n".join(map(visible, mistakes)), err=True)
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("stopped at once; files are as they were last saved", err=True)
-        code = 130
-    except (OSError, ImportError, MemoryError, RuntimeError) as error:
-        if (message := _environment(error)) is None:
-            raise
-        click.echo(f"error: {visible(message)}", err=True)
-        code = 5
-    leave(code if isinstance(code, int) else 0)
+        begin = "" if isinstance(error, Interrupted) else "error: "  # a stop that was asked for is no error
+        return begin + "\n".join(map(visible, mistakes)), error.exit_code
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return "stopped at once; files are as they were last saved", 130
+    if isinstance(error, OSError | ImportError | MemoryError | RuntimeError):
+        message = _environment(error)
+        return None if message is None else (f"error: {visible(message)}", 5)
+    return None

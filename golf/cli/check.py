@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from golf.cli.options import Size, json_option
+from golf.cli.options import Size, UserPath, json_option
 
 
 @click.command(
@@ -18,7 +18,7 @@ from golf.cli.options import Size, json_option
   golf check submission --record 2.0642 --record 2.0651 --record 2.0647
   golf check submission --profile as-judged --json""",
 )
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=UserPath())
 @click.option("--cap", type=Size(), default="16MB", show_default=True, help="Most bytes of code + model.")
 @click.option("--record", "records", type=float, multiple=True, help="A loss (nats per token) to beat; one per seed.")
 @click.option(

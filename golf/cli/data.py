@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from golf.cli.options import json_option
+from golf.cli.options import UserPath, json_option
 from golf.runtime.visible import visible
 
 
@@ -33,9 +33,9 @@ def data() -> None:
   golf data prepare texts/ --tokenizer sp:1024 --out data/mine
   golf data prepare dump.parquet --text-field content --tokenizer bytes --out data/dump --workers 8""",
 )
-@click.argument("texts", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("texts", nargs=-1, required=True, type=UserPath(exists=True))
 @click.option("--tokenizer", required=True, help='A SentencePiece model, "sp:N" to train one of N pieces, or "bytes".')
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the shards.")
+@click.option("--out", required=True, type=UserPath(), help="Folder of the shards.")
 @click.option("--name", default="text", show_default=True, help="Name of the shards: NAME_train_000000.bin.")
 @click.option("--text-field", default="text", show_default=True, help="Key or column of .jsonl and .parquet.")
 @click.option(
@@ -97,10 +97,10 @@ def prepare(
   golf data info data/mine
   golf data info data/datasets/fineweb10B_sp1024 --tokenizer data/tokenizers/fineweb_1024_bpe.model""",
 )
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=UserPath(exists=True, file_okay=False))
 @click.option(
     "--tokenizer",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help='SentencePiece model, or "bytes"; default: tokenizer.model in FOLDER.',
 )
 @json_option
@@ -136,7 +136,7 @@ def info(folder: Path, tokenizer: Path | None, as_json: bool) -> None:
 @click.option(
     "--train-shards", type=click.IntRange(min=0), default=80, show_default=True, help="Training shards, 200 MB each."
 )
-@click.option("--out", type=click.Path(path_type=Path), default=Path("data"), show_default=True, help="Their folder.")
+@click.option("--out", type=UserPath(), default=Path("data"), show_default=True, help="Their folder.")
 @click.option("--repository", help="Another dataset repository of the hub; default: the contest's.")
 @click.option("--revision", help="A branch, tag or commit of the repository.")
 @json_option

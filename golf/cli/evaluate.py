@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from golf.cli.options import device_option, json_option
+from golf.cli.options import UserPath, device_option, json_option
 
 
 @click.command(
@@ -19,10 +19,10 @@ from golf.cli.options import device_option, json_option
   golf evaluate artifact.bin --data data/datasets/fineweb10B_sp1024 --stride 64
   golf evaluate artifacts/quickstart --data other.txt --window 512 --reset""",
 )
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", required=False, type=UserPath())
 @click.option(
     "--data",
-    type=click.Path(exists=True, path_type=Path),
+    type=UserPath(exists=True),
     help="Folder of shards (their validation part), a .bin file, or text; default: the recipe's validation split.",
 )
 @click.option("--tokens", type=click.IntRange(min=2), help="Most tokens that are read; default: all.")
@@ -32,13 +32,13 @@ from golf.cli.options import device_option, json_option
 @click.option("--text-field", help="The key that holds the text in .jsonl; default: the recipe's.")
 @click.option(
     "--tokenizer",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=UserPath(exists=True, dir_okay=False),
     help="The SentencePiece model of shards that lie without it: it says how many bytes their tokens stand for.",
 )
 @device_option
 @json_option
 def evaluate(
-    model: Path,
+    model: Path | None,
     data: Path | None,
     tokens: int | None,
     window: int | None,
@@ -49,13 +49,15 @@ def evaluate(
     device: str,
     as_json: bool,
 ) -> None:
-    """Measure MODEL, an artifact or a run's folder, in nats per token and bits per byte.
+    """Measure MODEL, an artifact, a checkpoint or a run (by default the newest pack), in nats a token and bits a byte.
 
     Without --stride adjacent windows without overlap are scored, as the contest does by default; with it every target
     is scored once, the tail included.
     """
+    from golf.cli.choose import chosen_model
+
+    path = chosen_model(model)  # before torch is imported
     from golf.cli.terminal import show, show_json, watching
-    from golf.cli.verify import find_artifact
     from golf.errors import Diverged
     from golf.evaluation.evaluate import evaluate as evaluate_model
     from golf.evaluation.find_text import TextChoice
@@ -66,7 +68,7 @@ def evaluate(
 
     with listening() as stop, watching() as observer:
         result = evaluate_model(
-            find_artifact(model),
+            path,
             choice=TextChoice(data, tokens, window, text_field=text_field, tokenizer=tokenizer),
             stride=stride,
             reset=reset,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from golf.cli.options import json_option
+from golf.cli.options import UserPath, json_option
 
 if TYPE_CHECKING:
     from golf.run.folder import Run
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
   golf export artifacts/seed1 artifacts/seed2 artifacts/seed3 --out submission --author "A. Name"
   golf export artifacts/quickstart --format safetensors --out weights""",
 )
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, type=UserPath())
 @click.option(
     "--format",
     "kind",
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="The contest's submission folder; or weights, with the hub's names in config.json for hf.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write.")
+@click.option("--out", type=UserPath(), required=True, help="The folder to write.")
 @click.option(
     "--code",
     type=click.Choice(["compressed", "plain"]),
@@ -63,12 +63,12 @@ def export(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Export the artifacts of RUNS (folders, by default the newest run) as a submission or as plain weights.
+    """Export the artifacts of RUNS (names or folders, by default the newest run) as a submission or as plain weights.
 
     Several runs are seeds of one submission: each adds its log and its losses, the first its artifact. Weights are
     exported from one run's artifact.
     """
-    from golf.cli.terminal import note, show, show_json
+    from golf.cli.terminal import next_command, note, show, show_json
     from golf.contest.export import Details, export_submission
     from golf.contest.export_weights import export_weights
     from golf.contest.results import Exported, ExportedWeights
@@ -92,16 +92,12 @@ def export(
         show_json(to_json(result))
     else:
         show([export_table(result)])
+        if kind == "parameter-golf":
+            next_command(f"golf check {out}")
 
 
 def _chosen(runs: tuple[Path, ...]) -> list[Run]:
-    """The named runs, or the one packed last."""
-    from golf.errors import UsageError
-    from golf.run.folder import Run, from_here, newest_run
-    from golf.run.workspace import find_workspace
+    """The named runs, or the newest one."""
+    from golf.cli.choose import chosen_run
 
-    for run in runs:
-        if not run.is_dir():
-            raise UsageError(f"{run} is no folder of a run; make one with: golf train --out {run}")
-    found = [Run(run) for run in runs] or [newest_run(find_workspace(Path.cwd()).artifacts, having="artifact.bin")]
-    return [Run(from_here(run.folder)) for run in found]
+    return [chosen_run(run, having="artifact.bin") for run in runs or (None,)]

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import click
 
-from golf.cli.options import device_option
+from golf.cli.options import UserPath, device_option
 from golf.runtime.visible import visible
+
+# Bytes of a prompt from stdin: more than any context.
+_MOST_PROMPT = 1 << 20
 
 
 @click.command(
@@ -18,9 +21,10 @@ from golf.runtime.visible import visible
 
 \b
   golf generate artifact.bin "def main("
-  golf generate artifact.bin "import " --tokens 200 --temperature 0""",
+  golf generate quickstart "import " --tokens 200 --temperature 0
+  head -c 300 some.py | golf generate artifact.bin -""",
 )
-@click.argument("artifact", type=click.Path(path_type=Path))
+@click.argument("artifact", type=UserPath())
 @click.argument("prompt")
 @click.option("--tokens", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="Most tokens to add.")
 @click.option(
@@ -29,16 +33,23 @@ from golf.runtime.visible import visible
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @device_option
 def generate(artifact: Path, prompt: str, tokens: int, temperature: float, seed: int, device: str) -> None:
-    """Continue PROMPT with the model in ARTIFACT; prints prompt and continuation to stdout."""
-    from golf.cli.verify import find_artifact
+    """Continue PROMPT with the model in ARTIFACT, a file or a run; prints prompt and continuation to stdout.
+
+    With - the prompt is what stdin holds.
+    """
+    from golf.cli.choose import chosen_artifact
+
+    path = chosen_artifact(artifact)  # before torch is imported
     from golf.errors import UsageError
     from golf.evaluation.generate import generate as stream
     from golf.runtime.device import resolve_device
 
+    if prompt == "-":
+        prompt = _from_stdin()
     if math.isnan(temperature) or (not prompt.isprintable() and any("\ud800" <= c <= "\udfff" for c in prompt)):
         raise UsageError("the prompt must be UTF-8 text and the temperature a number")
     pieces = stream(
-        find_artifact(artifact),
+        path,
         prompt,
         tokens=tokens,
         temperature=temperature,
@@ -54,3 +65,16 @@ def generate(artifact: Path, prompt: str, tokens: int, temperature: float, seed:
             return
         click.echo(shown(piece), nl=False)
     click.echo()
+
+
+def _from_stdin() -> str:
+    """The prompt in stdin, at most _MOST_PROMPT bytes of UTF-8."""
+    from golf.errors import UsageError
+
+    content = sys.stdin.buffer.read(_MOST_PROMPT + 1)
+    if len(content) > _MOST_PROMPT:
+        raise UsageError(f"the prompt in stdin is longer than {_MOST_PROMPT:,} bytes; give its end alone")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise UsageError("the prompt in stdin is not UTF-8 text") from None

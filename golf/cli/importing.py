@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from golf.cli.options import json_option
+from golf.cli.options import UserPath, json_option
 from golf.runtime.visible import visible
 
 
@@ -19,10 +19,10 @@ from golf.runtime.visible import visible
   golf import final_model.pt --recipe baseline-16mb --out artifacts/baseline
   golf import weights.safetensors --recipe mine.toml && golf pack --cap 16MB""",
 )
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=UserPath())
 @click.option("--recipe", required=True, help="The recipe with the weights' model, and with the data for calibration.")
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one key of the recipe.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default artifacts/NAME of the recipe.")
+@click.option("--out", type=UserPath(), help="Folder of the run; default artifacts/NAME of the recipe.")
 @click.option("--force", is_flag=True, help="Replace an existing run.")
 @json_option
 def import_(file: Path, recipe: str, settings: tuple[str, ...], out: Path | None, force: bool, as_json: bool) -> None:
@@ -30,7 +30,8 @@ def import_(file: Path, recipe: str, settings: tuple[str, ...], out: Path | None
 
     Nothing in FILE is executed. Keys that do not fit the recipe's model are named.
     """
-    from golf.cli.terminal import show_json, watching
+    from golf.cli.terminal import next_command, show_json, watching
+    from golf.errors import UsageError
     from golf.recipe import find_recipe, load_recipe
     from golf.run.folder import Run, from_here, lock
     from golf.run.import_weights import import_weights
@@ -39,6 +40,8 @@ def import_(file: Path, recipe: str, settings: tuple[str, ...], out: Path | None
     from golf.runtime.json_values import to_json
     from golf.training.train import claim_folder
 
+    if not file.exists():
+        raise UsageError(f"{file} does not exist; name a file of weights, .pt or .safetensors")
     workspace = find_workspace(Path.cwd())
     resolved = load_recipe(find_recipe(recipe), settings)
     run = Run(from_here(out or workspace.artifacts / resolved.name))
@@ -50,3 +53,4 @@ def import_(file: Path, recipe: str, settings: tuple[str, ...], out: Path | None
         show_json(to_json(result))
     else:
         click.echo(visible(f"imported {result.tensors} tensors, {result.parameters:,} parameters, into {result.run}"))
+        next_command(f"golf pack {result.run}")

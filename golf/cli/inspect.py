@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from golf.cli.options import json_option
+from golf.cli.options import UserPath, json_option
 
 
 @click.command(
@@ -17,16 +17,19 @@ from golf.cli.options import json_option
   golf inspect artifact.bin
   golf inspect artifact.bin --json | python -m json.tool""",
 )
-@click.argument("artifact", type=click.Path(path_type=Path))
+@click.argument("artifact", required=False, type=UserPath())
 @json_option
-def inspect(artifact: Path, as_json: bool) -> None:
-    """Check ARTIFACT's structure and digests and show what is in it; decodes no weight, needs no torch."""
+def inspect(artifact: Path | None, as_json: bool) -> None:
+    """Check ARTIFACT's structure and digests and show what is in it; by default the newest run's.
+
+    Decodes no weight, needs no torch.
+    """
     from golf.artifact import open_artifact
     from golf.artifact.ledger import artifact_ledger
+    from golf.cli.choose import chosen_artifact
     from golf.cli.terminal import show, show_json
-    from golf.cli.verify import find_artifact
 
-    found = open_artifact(find_artifact(artifact))
+    found = open_artifact(chosen_artifact(artifact))
     ledger = artifact_ledger(found)
     if as_json:
         from golf.runtime.json_values import to_json

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import click
 
 from golf.runtime.byte_sizes import parse_size
+from golf.runtime.regular import user_path
+
+
+class UserPath(click.Path):
+    """A path, whose `~` is a home folder; empty ones and names that no file system takes are refused."""
+
+    def __init__(self, *, exists: bool = False, file_okay: bool = True, dir_okay: bool = True) -> None:
+        """Take click's checks that golf uses."""
+        super().__init__(exists=exists, file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Expand and check."""
+        text = os.fspath(value)
+        if not text:
+            self.fail("an empty path; name a file or a folder", param, ctx)
+        # 255 bytes a name are what file systems of Linux, macOS and Windows take
+        if any(len(os.fsencode(part)) > 255 for part in Path(text).parts) or len(os.fsencode(text)) > 4096:
+            self.fail(f"{text[:40]}...: a file's name cannot be that long", param, ctx)
+        return super().convert(str(user_path(text)), param, ctx)
 
 
 class Size(click.ParamType[int]):

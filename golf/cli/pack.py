@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from golf.cli.options import CodeBytes, Size, device_option, json_option
+from golf.cli.options import CodeBytes, Size, UserPath, device_option, json_option
 
 if TYPE_CHECKING:
     from golf.run.folder import Run
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
 \b
   golf pack --cap 16MB
-  golf pack artifacts/quickstart --cap 900kB --out small.bin
+  golf pack quickstart --cap 900kB --out small.bin
   golf pack --cap 16MB --code-bytes auto
   golf pack --cap 16_000_000 --code-bytes 52000 --json
   golf pack --cap 150kB --set pack.tune_tokens=0
   golf pack --curve --points 12""",
 )
-@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=UserPath())
 @click.option(
     "--cap", type=Size(), help="Most bytes of artifact + code: 16MB, 16MiB, 900kB, 16_000_000; default: recipe's."
 )
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     type=CodeBytes(),
     help="Bytes of code counted into the cap; auto: the script that golf export ships; default: recipe's.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The artifact's path; default artifact.bin in the run.")
+@click.option("--out", type=UserPath(), help="The artifact's path; default artifact.bin in the run.")
 @click.option(
     "--set",
     "settings",
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     help="Change one key of the recipe's [budget], [pack] or [verify].",
 )
 @click.option("--curve", is_flag=True, help="Pack at many sizes; write curve.json and curve.png, and no artifact.")
-@click.option("--points", type=click.IntRange(2, 100), default=8, show_default=True, help="Sizes of --curve.")
+@click.option("--points", type=click.IntRange(2, 100), help="Sizes of --curve; default 8.")
 @device_option
 @json_option
 def pack(
@@ -53,23 +54,22 @@ def pack(
     out: Path | None,
     settings: tuple[str, ...],
     curve: bool,
-    points: int,
+    points: int | None,
     device: str,
     as_json: bool,
 ) -> None:
-    """Pack RUN (a folder, by default the newest run) into one file under the cap.
+    """Pack RUN (a name or a folder, by default the newest run) into one file under the cap.
 
     Writes artifact.bin and ledger.json, its bytes by part and by matrix. With --curve it writes losses at many sizes
     instead.
     """
+    from golf.cli.choose import chosen_run
     from golf.errors import UsageError
-    from golf.run.folder import Run, from_here, newest_run
     from golf.run.workspace import find_workspace
 
-    workspace = find_workspace(Path.cwd())
-    chosen = Run(from_here(run) if run else from_here(newest_run(workspace.artifacts).folder))
-    if run and not run.is_dir():
-        raise UsageError(f"{run} is no folder of a run; make one with: golf train --out {run}")
+    if points is not None and not curve:
+        raise UsageError("--points are those of --curve; add it, or drop them")
+    cache, chosen = find_workspace(Path.cwd()).data, chosen_run(run)
     target = out or chosen.artifact
     if target.is_dir() or not target.name:
         raise UsageError(f"--out {out} is a folder; name a file")
@@ -78,10 +78,10 @@ def pack(
             raise UsageError("--curve packs at every size; drop --cap")
         if code_bytes == "auto":
             raise UsageError("--curve packs at every size, code aside; give --code-bytes as a number, or none")
-        _curve(chosen, target, points, workspace.data, code_bytes, settings, device, as_json)
+        _curve(chosen, target, points or 8, cache, code_bytes, settings, device, as_json)
         return
     ledger_path = chosen.ledger if out is None else out.with_suffix(".ledger.json")
-    _pack(chosen, target, ledger_path, workspace.data, cap, code_bytes, settings, device, as_json)
+    _pack(chosen, target, ledger_path, cache, cap, code_bytes, settings, device, as_json)
 
 
 def _pack(
@@ -95,18 +95,22 @@ def _pack(
     device: str,
     as_json: bool,
 ) -> None:
-    from golf.cli.terminal import as_text, note, show, show_json, watching
+    from golf.cli.terminal import as_text, next_command, note, show, show_json, watching
     from golf.contest.bundle import script
     from golf.packing.pack import pack as pack_flow
     from golf.report import factor_tables, ledger_tables, pack_summary
-    from golf.run.folder import lock
+    from golf.run.folder import keep_pack, lock
     from golf.runtime import durable
     from golf.runtime.device import resolve_device
     from golf.runtime.interrupt import listening
     from golf.runtime.json_values import to_json
 
-    with lock(run), listening() as stop, watching() as observer:
+    own = target == run.artifact
+    # another --out touches nothing of the run, so that packs of one run may go side by side
+    held = lock(run) if own else nullcontext()
+    with held, listening() as stop, watching() as observer:
         replaced = _replaceable(target)
+        kept = keep_pack(run) if own and replaced else None
         result = pack_flow(
             run,
             cap=cap,
@@ -119,7 +123,9 @@ def _pack(
             observer=observer,
         )
         durable.write_text(ledger_path, as_text(to_json(result)))
-    if replaced is not None:
+    if kept is not None:
+        note(f"the pack that was there is kept as {kept}")
+    elif replaced is not None:
         note(f"replaced {target}, which had {replaced:,} bytes")
     if not result.binding:
         note(
@@ -131,6 +137,7 @@ def _pack(
         show_json(to_json(result))
     else:
         show([*ledger_tables(result.ledger), *factor_tables(result), pack_summary(result)])
+        next_command(f"golf verify {target}")
 
 
 def _replaceable(target: Path) -> int | None:

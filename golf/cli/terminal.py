@@ -47,6 +47,11 @@ def note(text: str) -> None:
     print(f"note: {visible(text)}", file=sys.stderr, flush=True)
 
 
+def next_command(command: str) -> None:
+    """Print the likely next command to stderr."""
+    print(f"next: {visible(command)}", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def watching(total_steps: int | None = None) -> Iterator[Observer]:
     """An Observer that shows progress: a live bar on a terminal, else a line for every logged record."""

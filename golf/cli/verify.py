@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from golf.cli.options import Size, device_option, json_option
+from golf.cli.options import Size, UserPath, device_option, json_option
 
 if TYPE_CHECKING:
     from golf.evaluation.results import Verdict
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
   golf verify artifact.bin --data other.txt --max-bpb 2 --prove 1000
   golf verify artifact.bin --data data/datasets/fineweb10B_sp1024""",
 )
-@click.argument("artifact", type=click.Path(path_type=Path))
+@click.argument("artifact", required=False, type=UserPath())
 @click.option("--cap", type=Size(), help="Hold file + code against this cap instead of the artifact's own.")
 @click.option(
     "--code-bytes", type=click.IntRange(min=0), help="Bytes of code counted into the cap; default: the artifact's."
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--caps-only", is_flag=True, help="Hold the size alone; no loss is measured.")
 @click.option(
     "--data",
-    type=click.Path(exists=True, path_type=Path),
+    type=UserPath(exists=True),
     help="Your text: file, folder, .jsonl, or token shards (the validation shards of a folder).",
 )
 @click.option(
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 @click.option("--text-field", default="text", show_default=True, help="The key that holds the text in .jsonl.")
 @click.option(
     "--tokenizer",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=UserPath(exists=True, dir_okay=False),
     help="The SentencePiece model of shards that lie without it: it says how many bytes their tokens stand for.",
 )
 @click.option(
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 @device_option
 @json_option
 def verify(
-    artifact: Path,
+    artifact: Path | None,
     cap: int | None,
     code_bytes: int | None,
     max_bpb: float | None,
@@ -94,10 +94,13 @@ def verify(
 ) -> int:
     """Rebuild the model from ARTIFACT alone, measure its loss, and hold both against the caps.
 
-    The artifact's claim is held on the claim's own text; --max-bpb and --max-loss are held on yours. A bare name that
-    is not here is looked up in the newest run. Exit codes: 0 verified, 3 a bound is broken, 4 damaged, 7 sound, but its
-    loss could be held against nothing.
+    ARTIFACT is a file, a run's name or its folder; by default the newest run's. Its claim is held on the claim's own
+    text; --max-bpb and --max-loss are held on yours. Exit codes: 0 verified, 3 a bound is broken, 4 damaged, 7 sound,
+    but its loss could be held against nothing.
     """
+    from golf.cli.choose import chosen_artifact
+
+    path = chosen_artifact(artifact)  # before torch is imported
     from golf.artifact import Limits
     from golf.cli.terminal import watching
     from golf.errors import UsageError
@@ -107,7 +110,6 @@ def verify(
     from golf.runtime.interrupt import listening
 
     _refuse_nan(max_bpb=max_bpb, max_loss=max_loss, val_fraction=val_fraction, max_flops=max_flops)
-    path = find_artifact(artifact)
     bounds = _bounds(recipe, cap=cap, code_bytes=code_bytes, max_bpb=max_bpb, max_loss=max_loss)
     if caps_only and (bounds.of_loss or prove):
         raise UsageError("--caps-only measures no loss, so none can be bounded or proved; drop one of the two")
@@ -172,16 +174,6 @@ def _show(verdict: Verdict, as_json: bool) -> None:
     measured = {} if verdict.measured is None else to_json(verdict.measured)
     state = {name: getattr(verdict, name) for name in ("passed", "claim_held", "loss_held")}
     show_json(measured | to_json(verdict) | state)
-
-
-def find_artifact(path: Path) -> Path:
-    """`path` itself, or, for a bare name that does not exist here, the file of that name in the newest run."""
-    from golf.run.folder import from_here, newest_run
-    from golf.run.workspace import find_workspace
-
-    if path.exists() or len(path.parts) > 1:
-        return path
-    return from_here(newest_run(find_workspace(Path.cwd()).artifacts, having=path.name).folder / path.name)
 
 
 def _bounds(recipe: str | None, **given: float | None) -> Bounds:

@@ -26,6 +26,7 @@ from golf.runtime.device import own_device, resolve_device
 from golf.runtime.interrupt import StopFlag, leave, listening
 from golf.runtime.observer import Observer
 from golf.runtime.processes import joined
+from golf.runtime.regular import user_path
 from golf.runtime.streams import prepare
 from golf.runtime.visible import visible
 from golf.training.train import claim_folder, train
@@ -161,7 +162,7 @@ def _train(recipe: Recipe, script: Path, arguments: argparse.Namespace, stop: St
             observer=Observer(note=observer.note),
         )
         print(clock_line({stage: getattr(packed.clock, stage) for stage in CLOCK_STAGES}), file=log)
-        tokenizer = None if recipe.tokenizer.path is None else Path(recipe.tokenizer.path)
+        tokenizer = None if recipe.tokenizer.path is None else user_path(recipe.tokenizer.path)
         return _evaluate(run.artifact, script, None, arguments.device, stop, log, tokenizer=tokenizer)
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 from golf.data.textfiles import Document, Poll, never_stop, read_documents, visible_files
 from golf.errors import DataError
 from golf.recipe import Data
+from golf.runtime.regular import user_path
 
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, Split] = ("train", "val")
@@ -62,7 +63,7 @@ def _validation(section: Data, poll: Poll) -> Iterator[Document]:
     if section.source == "stdlib":
         return _stdlib(section, poll, validating=True)
     if section.val_path:
-        return whole_text(Path(section.val_path), section, poll=poll)
+        return whole_text(user_path(section.val_path), section, poll=poll)
     own = _own_text(section, poll)
     return (document for document in own if validates(document.text.encode(), section.val_fraction))
 
@@ -75,7 +76,7 @@ def _training(section: Data, poll: Poll) -> Iterator[Document]:
 def _own_text(section: Data, poll: Poll) -> Iterator[Document]:
     if section.path is None:
         raise DataError(f'data.source = "{section.source}" needs data.path')
-    return whole_text(Path(section.path), section, poll=poll)
+    return whole_text(user_path(section.path), section, poll=poll)
 
 
 def _stdlib(section: Data, poll: Poll, *, validating: bool) -> Iterator[Document]:

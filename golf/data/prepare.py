@@ -27,7 +27,7 @@ from golf.data.textfiles import Document
 from golf.data.tokenizer import Accounting, ByteTokenizer, Tokenizer, load_tokenizer, with_bos
 from golf.errors import DataError, EnvironmentFailure, Interrupted, naming
 from golf.runtime import durable
-from golf.runtime.regular import regular
+from golf.runtime.regular import regular, user_path
 
 # Part of every cache key; increased whenever splitting, tokenizer training or encoding changes its result.
 _CACHE_FORMAT = 2
@@ -152,7 +152,7 @@ def _tokenizer(
 def _given_tokenizer(section: recipe.Tokenizer) -> Tokenizer:
     if section.kind == "bytes":
         return ByteTokenizer()
-    path = Path(section.path or "")
+    path = user_path(section.path or "")
     try:
         serialized = regular(path).read_bytes()
     except FileNotFoundError:

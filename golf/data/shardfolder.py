@@ -10,7 +10,7 @@ from golf.data.corpus import SPLITS
 from golf.data.tokenizer import Tokenizer
 from golf.errors import DataError, EnvironmentFailure, UsageError
 from golf.recipe import Data
-from golf.runtime.regular import regular
+from golf.runtime.regular import regular, user_path
 
 # The tokenizer that golf data prepare writes; and the contest's layout, datasets/NAME/ with models in tokenizers/.
 TOKENIZER_FILE, _DATASETS, _TOKENIZERS = "tokenizer.model", "datasets", "tokenizers"
@@ -25,7 +25,7 @@ def holds_shards(path: Path) -> bool:
 
 def shard_files(data: Data, split: str) -> list[Path]:
     """The shards of a split in the folder `data.path`, by name; raises DataError where there is none."""
-    folder = Path(data.path or "")
+    folder = user_path(data.path or "")
     if marks := sorted(folder.glob(f"*{UNFINISHED}")):
         raise DataError(f"{marks[0]} says that these shards are not all there; run golf data prepare again")
     found = sorted(folder.glob(f"*{split}*.bin"))

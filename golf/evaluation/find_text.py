@@ -16,6 +16,7 @@ from golf.evaluation.rebuild import Rebuilt
 from golf.evaluation.results import Measured
 from golf.evaluation.score_text import text_sha256
 from golf.recipe import Data
+from golf.runtime.regular import user_path
 
 # Tokens of the verifier's text that are scored, unless --tokens says otherwise: four times the quickstart's claim.
 MOST_TOKENS = 131_072
@@ -154,7 +155,7 @@ class TextFinder:
         if theirs:
             self.note(f"reading {place}, the text that the artifact names")
         if section.source == "shards":
-            return self._shards(Path(place), limit, chosen_by)
+            return self._shards(user_path(place), limit, chosen_by)
         text = self._split(section, limit, most_bytes=MOST_BYTES if theirs else None)
         return _sound(NamedText(f"the validation split of {place}", chosen_by, text))
 

@@ -10,7 +10,7 @@ from golf.errors import RecipeError
 from golf.recipe.sections import Recipe
 from golf.recipe.toml import MAX_BYTES, MAX_DEPTH, printable, read_toml, read_value, show, write_toml
 from golf.recipe.validate import Address, validate
-from golf.runtime.regular import regular
+from golf.runtime.regular import regular, user_path
 
 
 def find_recipe(name: str) -> Path:
@@ -20,7 +20,7 @@ def find_recipe(name: str) -> Path:
     """
     shipped = shipped_recipes()
     file = f"{name.removesuffix('.toml')}.toml"
-    for candidate in (Path(name), Path("recipes") / file, shipped / file):
+    for candidate in (user_path(name), Path("recipes") / file, shipped / file):
         if _can_be_read(candidate):
             return candidate
     raise RecipeError([f"{show(name)}: no such recipe{_suggest_recipe(name, shipped)}"])

@@ -8,6 +8,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,13 +20,8 @@ from golf.recipe.toml import show
 from golf.runtime import durable
 from golf.runtime.json_values import finite
 
-# For a missing file: what it is, and the command that makes it.
-_NEXT_COMMAND = {
-    "checkpoint.safetensors": ("run", "start one with: golf train"),
-    "artifact.bin": ("artifact", "make one with: golf pack"),
-    "ledger.json": ("ledger", "make one with: golf pack"),
-    "result.json": ("result", "make one with: golf train"),
-}
+# The file that a process locks; it stays, and marks a folder as a run's.
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -93,24 +89,32 @@ class Run:
             self.result,
         )
 
+    @property
+    def earlier_packs(self) -> list[Path]:
+        """Packs that later ones replaced, and their ledgers: artifact-199961.bin, ledger-199961.json."""
+        return sorted([*self.folder.glob("artifact-[0-9]*.bin"), *self.folder.glob("ledger-[0-9]*.json")])
+
     def clear(self) -> None:
         """Remove all files that golf wrote here, and no others."""
-        for path in self.files:
+        for path in (*self.files, *self.earlier_packs):
             path.unlink(missing_ok=True)
 
 
-def newest_run(artifacts: Path, having: str = "checkpoint.safetensors") -> Run:
-    """The run whose file `having` was written last; raises UsageError, with the command to run, where none has it."""
-    try:
-        found = [(file.stat().st_mtime_ns, file.parent) for file in artifacts.glob(f"*/{having}")]
-    except OSError as error:
-        raise EnvironmentFailure(f"cannot read {artifacts}: {error.strerror}") from error
-    if not found:
-        if having not in _NEXT_COMMAND:
-            raise UsageError(f"{having} is neither here nor in a run in {from_here(artifacts)}/; check the name")
-        thing, command = _NEXT_COMMAND[having]
-        raise UsageError(f"no {thing} in {from_here(artifacts)}/; {command}")
-    return Run(max(found)[1])
+def keep_pack(run: Run) -> Path:
+    """Copy the run's pack, which is about to be replaced, and its ledger to names with its size; returns the pack's.
+
+    A pack that is kept already is not copied again.
+    """
+    content = run.artifact.read_bytes()
+    names = (f"artifact-{len(content)}" + (f"-{n}" if n > 1 else "") for n in count(1))
+    tries = (run.folder / f"{name}.bin" for name in names)
+    kept = next(path for path in tries if not path.exists() or path.read_bytes() == content)
+    if not kept.exists():
+        durable.write_bytes(kept, content)
+        if run.ledger.exists():
+            ledger = kept.with_name(kept.stem.replace("artifact", "ledger") + ".json")
+            durable.write_bytes(ledger, run.ledger.read_bytes())
+    return kept
 
 
 def recipe_differences(run: Run, recipe: Recipe) -> list[str]:
@@ -124,9 +128,14 @@ def recipe_differences(run: Run, recipe: Recipe) -> list[str]:
         recorded = load_recipe(run.recipe)
     except RecipeError as error:
         return error.mistakes
-    there, here = _flat(recorded.model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
+    return differences(recorded, recipe)
+
+
+def differences(recorded: Recipe, recipe: Recipe, there: str = "there", here: str = "here") -> list[str]:
+    """The keys in which two recipes differ, sorted, each with both values and where they stand."""
+    one, other = flat(recorded.model_dump(mode="json")), flat(recipe.model_dump(mode="json"))
     return [
-        f"{key}: {show(there[key])} there, {show(here[key])} here" for key in sorted(here) if there[key] != here[key]
+        f"{key}: {show(one[key])} {there}, {show(other[key])} {here}" for key in sorted(other) if one[key] != other[key]
     ]
 
 
@@ -149,7 +158,7 @@ def lock(run: Run) -> Iterator[None]:
 
 def _locked(run: Run, *, made: bool) -> Iterator[None]:
     owner = run.folder / ".lock.owner"
-    held = FileLock(run.folder / ".lock", timeout=0)
+    held = FileLock(run.folder / LOCK, timeout=0)
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
         held.acquire()
@@ -166,9 +175,9 @@ def _locked(run: Run, *, made: bool) -> Iterator[None]:
     finally:
         with suppress(OSError):
             owner.unlink(missing_ok=True)
-            if made and [path.name for path in run.folder.iterdir()] == [".lock"]:
+            if made and [path.name for path in run.folder.iterdir()] == [LOCK]:
                 # still locked: a process that has it open sees that it was removed, and gives up
-                (run.folder / ".lock").unlink()
+                (run.folder / LOCK).unlink()
         held.release()
 
 
@@ -231,11 +240,12 @@ def _cut_half_line(file: BinaryIO) -> None:
         file.truncate(file.read().rfind(b"\n") + 1)
 
 
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted keys."""
+    found: dict[str, Any] = {}
     for key, value in table.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
 
 
 def _name_owner(owner: Path) -> str:

@@ -26,3 +26,11 @@ def regular(path: Path) -> Path:
 def opened(file: Path) -> BinaryIO:
     """Open `file` to read its bytes; what the system holds back (/proc/kmsg) ends it, and is not waited for."""
     return open(file, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+
+
+def user_path(text: str) -> Path:
+    """The path that a user wrote: `~` is a home folder, where there is one of that name."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)

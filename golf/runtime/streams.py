@@ -18,10 +18,11 @@ class PatientStream:
     def __init__(self, stream: TextIO, losses: type[OSError]) -> None:
         """Wrap `stream`; errors of the class `losses` say that nobody reads it any more."""
         self.stream, self._losses = stream, losses
-        self.reader_gone = False
+        self.reader_gone = self.used = False
 
     def write(self, text: str) -> int:
         """Write `text`, or lose it."""
+        self.used = True
         try:
             return self.stream.write(text)
         except self._losses:

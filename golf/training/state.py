@@ -18,9 +18,9 @@ from golf.model import Transformer
 from golf.optim import Optimizers, learning_rate
 from golf.recipe import Recipe
 from golf.run.checkpoint import load_latest, save_checkpoint
-from golf.run.folder import Run
+from golf.run.folder import Run, differences
 from golf.run.load_model import check_finite
-from golf.run.state import RunState
+from golf.run.state import RunState, recipe_of
 from golf.runtime.processes import ALONE, Processes, explain_lost_process
 
 
@@ -138,6 +138,12 @@ class TrainingState:
         """Continue from the newest sound checkpoint; returns a note if that was not the newest one."""
         checkpoint, note = load_latest(self.run.folder)
         state = RunState.of(checkpoint.state, source=str(self.run.checkpoint))
+        recorded = recipe_of(state, source=str(self.run.checkpoint))
+        if edited := differences(recorded, self.recipe, "in the checkpoint", "in recipe.toml"):
+            raise UsageError(
+                f"{self.run.recipe} was edited after the checkpoint was written ({'; '.join(edited)}); undo that, or "
+                "train the edited recipe into another --out"
+            )
         if state.text != self.data.fingerprint:
             raise UsageError(
                 f"{self.run.folder}: the text found is not the one this run was trained on; restore that text"

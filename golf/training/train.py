@@ -11,11 +11,12 @@ import torch
 
 from golf.compress.size_estimate import SizeEstimate
 from golf.data import Batches, TokenSet, prepare, xz_bits_per_byte
-from golf.errors import UsageError
+from golf.errors import EnvironmentFailure, UsageError
 from golf.model import Transformer, flops_per_token, initialize
 from golf.optim import Optimizers
 from golf.recipe import Recipe, recipe_to_toml
 from golf.run.checkpoint import tensor_digest
+from golf.run.find import is_run
 from golf.run.folder import Run, append_metrics, is_other_run, recipe_differences, truncate_metrics
 from golf.runtime import durable
 from golf.runtime.clock import Clock, peak_flops, steps_within
@@ -91,6 +92,10 @@ def claim_folder(
     `resume` needs a checkpoint of the same recipe in the folder, `force` allows any run there; without both there must
     be none, and `instead` is the advice in the error.
     """
+    if run.folder.exists() and not run.folder.is_dir():
+        raise UsageError(f"{run.folder} is a file; name a folder with --out")
+    if not is_run(run.folder) and (others := _others(run.folder)):
+        raise UsageError(f"{run.folder} holds other things ({others}) and no run; name a folder of its own with --out")
     held = run.checkpoint.exists() or run.previous_checkpoint.exists()
     if resume:
         if not held:
@@ -103,6 +108,12 @@ def claim_folder(
             )
     elif not force and (held or is_other_run(run, recipe)):
         raise UsageError(f"{run.folder} holds a run already; {instead}")
+
+
+def _others(folder: Path) -> str:
+    """The first names in a folder, but for hidden files; empty where there are none."""
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _open(
@@ -176,15 +187,23 @@ def _steps(state: TrainingState, stop: StopFlag, observer: Observer) -> SizeEsti
                 seen, prediction = diagnose(state, before)
                 record |= seen
                 sized = {key: record[key] for key in record if key.startswith("predicted_")}
+            _refuse_vanished(state.run)
             append_metrics(state.run.metrics, record)
             observer.record(record | sized | {"cap": state.recipe.budget.cap})
             clock.restart(state.step)
         due = done or state.agreed_stop or state.step % section.checkpoint_every == 0
         if due and state.processes.first:
+            _refuse_vanished(state.run)
             state.save()
         if state.agreed_stop and not done:
             _stop(state, stop)
     return prediction
+
+
+def _refuse_vanished(run: Run) -> None:
+    """Raise EnvironmentFailure where the run's folder was deleted or moved, rather than make half a run of it again."""
+    if not run.recipe.exists():
+        raise EnvironmentFailure(f"{run.folder} was deleted or moved while it was trained; the training ends here")
 
 
 def _last_step(state: TrainingState) -> int:

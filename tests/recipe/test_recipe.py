@@ -82,7 +82,7 @@ def test_a_name_is_all_that_a_recipe_needs():
         ("[optimizer]\nbetas = [0.5, 0.5, 0.5]", "optimizer.betas: must have 2 values, got [0.5, 0.5, 0.5]"),
         ("[optimizer]\nbetas = [0.5, 1.0]", "optimizer.betas.1: must be less than 1, got 1.0"),
         ("[optimizer]\nlr = {a = 1}", "optimizer.lr: must be a number, got a section"),
-        ('[budget]\ncap = "16mb"', f"budget.cap: '16mb' is no size; write {FORMS}"),
+        ('[budget]\ncap = "16Mb"', f"budget.cap: '16Mb' is no size; write {FORMS}"),
         ('[budget]\ncap = "2000GB"', 'budget.cap: must be in (0, 1_099_511_627_776], got "2000GB"'),
         ("[budget]\ncap = 1.5", "budget.cap: must be a whole number, got 1.5"),
         ("[data]\npath = 2020-01-01", "data.path: must be text in quotes, got 2020-01-01"),

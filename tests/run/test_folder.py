@@ -22,7 +22,6 @@ from golf.run.folder import (
     append_metrics,
     is_other_run,
     lock,
-    newest_run,
     read_metrics,
     recipe_differences,
     truncate_metrics,
@@ -40,13 +39,6 @@ with lock(Run(Path(sys.argv[1]))):
 """
 
 
-def put(folder: Path, name: str, *, seconds: int) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(b"")
-    os.utime(folder / name, (seconds, seconds))
-    return folder
-
-
 def test_every_file_of_a_run_has_its_place(tmp_path):
     run = Run(tmp_path / "first")
     assert run.name == "first"
@@ -60,34 +52,6 @@ def test_every_file_of_a_run_has_its_place(tmp_path):
         "ledger.json",
         "result.json",
     ]
-
-
-def test_the_newest_run_is_the_one_whose_file_was_written_last(tmp_path):
-    put(tmp_path / "b", "checkpoint.safetensors", seconds=2000)
-    newest = put(tmp_path / "a", "checkpoint.safetensors", seconds=3000)
-    packed = put(tmp_path / "c", "artifact.bin", seconds=1000)
-    put(tmp_path / "d", "else", seconds=9000)
-    assert newest_run(tmp_path) == Run(newest)
-    assert newest_run(tmp_path, having="artifact.bin") == Run(packed)
-
-
-@pytest.mark.parametrize(
-    ("having", "told"),
-    [
-        ("checkpoint.safetensors", "no run in artifacts/; start one with: golf train"),
-        ("artifact.bin", "no artifact in artifacts/; make one with: golf pack"),
-    ],
-)
-@pytest.mark.parametrize("kind", ["missing", "empty", "a file"])
-def test_without_a_run_the_next_command_is_named(tmp_path, monkeypatch, having, told, kind):
-    monkeypatch.chdir(tmp_path)
-    if kind == "empty":
-        (tmp_path / "artifacts").mkdir()
-    elif kind == "a file":
-        (tmp_path / "artifacts").touch()
-    with pytest.raises(UsageError) as caught:
-        newest_run(tmp_path / "artifacts", having)
-    assert str(caught.value) == told
 
 
 def test_a_folder_holds_another_run_if_any_key_of_the_recipe_differs(tmp_path):

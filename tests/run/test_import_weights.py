@@ -198,6 +198,7 @@ def test_a_failed_import_leaves_a_folder_as_it_was(saved, fails, monkeypatch):
     monkeypatch.setattr(f"golf.run.import_weights.{fails}", full)
     (saved / "mine").mkdir(exist_ok=True)
     (saved / "mine" / "notes.txt").write_text("keep me")
+    (saved / "mine" / ".lock").touch()  # a run that was cleared: in a folder of other things nothing is trained
     for out, left in (("made/here", None), ("mine", {"notes.txt", ".lock"})):
         golf("import", "final_model.pt", "--recipe", "theirs.toml", "--out", out, cwd=saved, check=5)
         found = {path.name for path in (saved / out).iterdir()} if (saved / out).exists() else None

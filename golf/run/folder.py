@@ -80,6 +80,11 @@ class Run:
         return self.folder / "result.json"
 
     @property
+    def report(self) -> Path:
+        """Everything about the run as one HTML page."""
+        return self.folder / "report.html"
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """All files that golf writes into a run's folder."""
         return (
@@ -91,6 +96,7 @@ class Run:
             self.ledger,
             *self.curve,
             self.result,
+            self.report,
         )
 
     def clear(self) -> None:

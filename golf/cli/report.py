@@ -48,7 +48,7 @@ def report(runs: tuple[Path, ...], out: Path | None, sample: str | None, force: 
     if as_json:
         show_json({"report": str(target), "runs": [str(run.folder) for run in chosen]})
     else:
-        show([literal(f"wrote {target}")])  # type: ignore[list-item]
+        show([literal(f"wrote {target}")])
 
 
 def _chosen(runs: tuple[Path, ...]) -> list[Run]:

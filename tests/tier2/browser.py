@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
+import select
 import subprocess
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,8 +37,7 @@ class Browser:
         answers, from_browser = os.pipe()
 
         def place() -> None:  # both are first moved out of the way of 3 and 4
-            high = [os.dup(each) for each in (to_browser, from_browser)]
-            ends = [fcntl_dup(each, 50) for each in high]
+            ends = [fcntl.fcntl(each, fcntl.F_DUPFD, 50) for each in (to_browser, from_browser)]
             os.dup2(ends[0], 3)
             os.dup2(ends[1], 4)
 
@@ -44,13 +46,14 @@ class Browser:
         os.close(to_browser)
         os.close(from_browser)
         self._commands, self._answers = os.fdopen(commands, "wb"), os.fdopen(answers, "rb")
-        self._number, self._rest, self.complaints = 0, b"", list[str]()
+        self._number, self._rest = 0, b""
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
         self._session: str | None = None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
-        self.requests: list[str] = []
 
     def __enter__(self) -> Self:
         return self
@@ -82,7 +85,7 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.call("Page.navigate", url=page.resolve().as_uri())
         while self.value("document.readyState") != "complete":
-            pass
+            time.sleep(0.02)
 
     def value(self, expression: str) -> Any:
         """What a JavaScript expression is worth in the page."""
@@ -97,6 +100,8 @@ class Browser:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._answers], [], [], 60)
+            assert ready, "the browser says nothing"
             read = os.read(self._answers.fileno(), 1 << 16)
             assert read, "the browser has gone"
             self._rest += read
@@ -110,10 +115,3 @@ class Browser:
             self.complaints.append(json.dumps(parameters)[:400])
         elif method == "Network.requestWillBeSent":
             self.requests.append(parameters["request"]["url"])
-
-
-def fcntl_dup(descriptor: int, lowest: int) -> int:
-    """A copy of a descriptor whose number is at least `lowest`."""
-    import fcntl
-
-    return fcntl.fcntl(descriptor, fcntl.F_DUPFD, lowest)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from golf.artifact import Claim
 from golf.artifact.ledger import Ledger
 from golf.report.html import figures as of
 from golf.report.html.data import Packed, RunData
@@ -12,8 +13,6 @@ from golf.report.html.markup import Markup, beside, folded, heading, paragraph, 
 from golf.report.html.pictures import bits_picture, bytes_picture
 from golf.report.html.sections import drawn, names
 from golf.report.tables import percent
-
-_UNPACKED = "not packed; golf pack makes the artifact."
 
 
 def bits(runs: Sequence[RunData]) -> Markup:
@@ -24,25 +23,26 @@ def bits(runs: Sequence[RunData]) -> Markup:
     for index, (name, ledger) in enumerate(ledgers.items()):
         picture = bits_picture(ledger, f"bits{index}", (min(values), max(values)))
         if picture is not None:
-            found.append(replace(picture, title=name if len(runs) > 1 else picture.title))
-    return drawn("The model in bits per weight", found, f"No picture: {_UNPACKED}", key="bits")
+            found.append(replace(picture, title=name if len(runs) > 1 else ""))
+    return drawn(
+        "The model in bits per weight", found, "Not packed: golf pack makes the artifact.", key="bits", large=True
+    )
 
 
 def byte_ledger(runs: Sequence[RunData]) -> Markup:
     """Every byte of the file: a treemap, a table by part, a table by matrix."""
-    content: list[Markup] = []
-    for index, (name, run) in enumerate(zip(names(runs), runs, strict=True)):
-        content += [heading(name)] if len(runs) > 1 else []
+
+    def content(index: int) -> Markup | None:
+        run = runs[index]
         if (ledger := run.ledger) is None:
-            content.append(paragraph(f"{name}: {_UNPACKED}"))
-            continue
+            return None
+        warning = Markup("")
         if run.packed and run.written and run.packed.size != run.written.size:
-            content.append(
-                paragraph("ledger.json is of another pack than artifact.bin, whose bytes are shown: pack again.")
-            )
-        content.append(beside(pictures([bytes_picture(ledger, f"bytes{index}")]), _parts(ledger)))
-        content.append(folded("Bytes by matrix", _matrices(ledger)))
-    return section("Bytes of the file", *content, key="bytes")
+            warning = paragraph("ledger.json is of another pack than artifact.bin, whose bytes these are: pack again.")
+        tree = pictures([bytes_picture(ledger, f"bytes{index}")], large=True)
+        return Markup(warning + beside(tree, _parts(ledger)) + folded("Bytes by matrix", _matrices(ledger)))
+
+    return _by_run("Bytes of the file", runs, content, key="bytes")
 
 
 def _parts(ledger: Ledger) -> Markup:
@@ -69,16 +69,14 @@ def _matrices(ledger: Ledger) -> Markup:
 
 def gaps(runs: Sequence[RunData]) -> Markup:
     """What packing cost: loss before and after, the methods that were tried, bits per weight by what they are for."""
-    content: list[Markup] = []
-    for name, run in zip(names(runs), runs, strict=True):
-        content += [heading(name)] if len(runs) > 1 else []
+
+    def content(index: int) -> Markup | None:
+        run = runs[index]
         if run.packed is not None:
-            content += _gap_tables(run.packed)
-        elif run.written is not None:
-            content.append(paragraph(f"{name}: no ledger.json beside the artifact."))
-        else:
-            content.append(paragraph(f"{name}: {_UNPACKED}"))
-    return section("What packing cost", *content, key="gaps")
+            return Markup("".join(_gap_tables(run.packed)))
+        return None if run.written is None else paragraph("There is no ledger.json beside the artifact.")
+
+    return _by_run("What packing cost", runs, content, key="gaps")
 
 
 def _gap_tables(packed: Packed) -> list[Markup]:
@@ -145,27 +143,41 @@ def _rate(packed: Packed) -> Markup:
 
 def claims(runs: Sequence[RunData]) -> Markup:
     """What each artifact says of itself."""
-    content: list[Markup] = []
-    for name, run in zip(names(runs), runs, strict=True):
-        content += [heading(name)] if len(runs) > 1 else []
-        if run.written is None:
-            content.append(
-                paragraph(f"{name}: {_UNPACKED}" if run.packed is None else f"{name}: no artifact.bin here.")
-            )
-        elif (claim := run.written.claim) is None:
-            content.append(paragraph(f"{name}: the artifact claims nothing."))
-        else:
-            rows = [
-                ["bits per byte, packed", f"{claim.bpb:.6f}"],
-                ["loss, packed", f"{claim.val_loss:.6f} ± {claim.tolerance:g} nats per token"],
-                ["bits per byte, float", f"{claim.float_bpb:.6f}"],
-                ["loss, float", f"{claim.float_val_loss:.6f} nats per token"],
-                ["measured on", f"{claim.tokens:,} tokens, {claim.bytes:,} bytes of text"],
-                *([["restoring the text", f"{claim.restoring_bits:,} bits"]] if claim.restoring_bits else []),
-                ["by", f"{claim.device}, {claim.dtype}"],
-                ["SHA-256 of the text", claim.text_sha256],
-            ]
-            content.append(table(["", ""], rows, wide=1))
+
+    def content(index: int) -> Markup | None:
+        written = runs[index].written
+        if written is None:
+            return None if runs[index].packed is None else paragraph("There is no artifact.bin beside ledger.json.")
+        return paragraph("The artifact claims nothing.") if written.claim is None else _claim(written.claim)
+
+    return _by_run("The claim", runs, content, key="claim")
+
+
+def _claim(claim: Claim) -> Markup:
+    rows = [
+        ["bits per byte, packed", f"{claim.bpb:.6f}"],
+        ["loss, packed", f"{claim.val_loss:.6f} ± {claim.tolerance:g} nats per token"],
+        ["bits per byte, float", f"{claim.float_bpb:.6f}"],
+        ["loss, float", f"{claim.float_val_loss:.6f} nats per token"],
+        ["measured on", f"{claim.tokens:,} tokens, {claim.bytes:,} bytes of text"],
+        *([["restoring the text", f"{claim.restoring_bits:,} bits"]] if claim.restoring_bits else []),
+        ["by", f"{claim.device}, {claim.dtype}"],
+        ["SHA-256 of the text", claim.text_sha256],
+    ]
     words = paragraph("Claimed by the artifact, not checked here; golf verify measures it.")
-    any_claim = any(run.written and run.written.claim for run in runs)
-    return section("The claim", *([words] if any_claim else []), *content, key="claim")
+    return Markup(words + table(["", ""], rows, wide=1))
+
+
+def _by_run(title: str, runs: Sequence[RunData], content: Callable[[int], Markup | None], *, key: str) -> Markup:
+    """A section with the content of each run, by its index; runs without any are named in one sentence."""
+    made: list[Markup] = []
+    lacking: list[str] = []
+    for index, name in enumerate(names(runs)):
+        if (found := content(index)) is None:
+            lacking.append(name)
+        else:
+            made += [heading(name)] if len(runs) > 1 else []
+            made.append(found)
+    if lacking:
+        made.append(paragraph(f"Not packed: {', '.join(lacking)}; golf pack makes the artifact."))
+    return section(title, *made, key=key)

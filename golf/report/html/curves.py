@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2
 _MARKS = ("o", "s", "^", "D", "v", "P")
 # A line has about this many marks, however many records there are.
 _MARKED = 12
-_HEIGHT = 290
+_HEIGHT = 260
 
 
 @dataclass(frozen=True)
@@ -87,23 +87,48 @@ def bpb_picture(runs: Sequence[RunData]) -> Picture | None:
 
     caption = "Measured during training on the first train.eval_tokens validation tokens"
     caption += ", at the end (float: diamond, packed: cross) on verify.tokens of them." if measured else "."
-    return _over_tokens("bpb", "Bits per byte", draw, caption)
+    hidden = ("float, measured", "packed, measured") if len(runs) > 1 else ()
+    return _over_tokens("bpb", "Bits per byte", draw, caption, hidden=hidden)
 
 
-def simple_picture(
-    runs: Sequence[RunData], key: str, *, title: str, unit: str, caption: str = "", thousand: bool = False
-) -> Picture | None:
+def size_picture(runs: Sequence[RunData]) -> Picture | None:
+    """The file's estimated size, at the cap and where nothing would be lost; None where no run records it."""
+    if not any(run.metrics.curves.get("predicted_bytes") for run in runs):
+        return None
+
+    def draw(axes: Axes) -> None:
+        for index, run in enumerate(runs):
+            how = run_style(index)
+            wanted = _thousands(run.metrics.curves.get("predicted_wanted_bytes", []))
+            _line(axes, wanted, how | {"marker": "", "linewidth": 0.9, "alpha": 0.65}, name="for the target gap")
+            name = "within the cap" if len(runs) == 1 else label(runs, index)
+            _line(axes, _thousands(run.metrics.curves.get("predicted_bytes", [])), how, name=name)
+        axes.set_ylabel("file (kB)")
+        _from_zero([axes])
+
+    caption = "Estimated from a sample of the weights: the file within the cap"
+    caption += " (with marks)" if len(runs) > 1 else ""
+    caption += ", and the one that would lose no more than pack.target_gap"
+    caption += " (thin)." if len(runs) > 1 else "."
+    return _over_tokens(
+        "size", "Predicted file", draw, caption, hidden=("for the target gap",) if len(runs) > 1 else ()
+    )
+
+
+def _thousands(curve: Curve) -> Curve:
+    return [(x, y / 1000) for x, y in curve]
+
+
+def simple_picture(runs: Sequence[RunData], key: str, *, title: str, unit: str, caption: str = "") -> Picture | None:
     """One recorded number of each run; None where no run has it, or all of it is 0."""
     if not any(value for run in runs for _, value in run.metrics.curves.get(key, [])):
         return None
 
     def draw(axes: Axes) -> None:
         for index, run in enumerate(runs):
-            scale = 1000 if thousand else 1
-            curve = [(x, y / scale) for x, y in run.metrics.curves.get(key, [])]
-            _line(axes, curve, run_style(index), name=label(runs, index))
+            _line(axes, run.metrics.curves.get(key, []), run_style(index), name=label(runs, index))
         axes.set_ylabel(unit)
-        axes.set_ylim(bottom=0)
+        _from_zero([axes])
 
     return _over_tokens(key, title, draw, caption, legend=len(runs) > 1)
 
@@ -113,20 +138,20 @@ def rank_picture(runs: Sequence[RunData], kind: str, *, title: str) -> Picture |
     roles = list(dict.fromkeys(role for run in runs for role in run.metrics.ranks[kind]))
     if not roles:
         return None
-    rows = -(-len(roles) // 2)
+    # the first of an odd number, the embedding, stands alone: then query and key, up and down are beside one another
+    places: list[str | None] = [roles[0], None, *roles[1:]] if len(roles) % 2 else list(roles)
     with style(kind):
-        figure = new_figure(60 + 105 * rows)
-        grid = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False)
-        for place, axes in enumerate(grid.flat):
-            if place >= len(roles):
+        figure = new_figure(50 + 46 * len(places))
+        grid = figure.subplots(len(places) // 2, 2, sharex=True, sharey=True, squeeze=False)
+        for role, axes in zip(places, grid.flat, strict=True):
+            if role is None:
                 axes.set_visible(False)
                 continue
             for index, run in enumerate(runs):
-                _line(axes, run.metrics.ranks[kind].get(roles[place], []), run_style(index), name=label(runs, index))
-            axes.set_title(plain(roles[place]), loc="left", pad=3)
-            axes.set_ylim(bottom=0)
-            _tokens_axis(axes, label=place >= len(roles) - 2)
-            axes.tick_params(labelbottom=place >= len(roles) - 2)
+                _line(axes, run.metrics.ranks[kind].get(role, []), run_style(index), name=label(runs, index))
+            axes.set_title(plain(role), loc="left", pad=3, fontsize=10)
+            _tokens_axis(axes, label=axes in grid[-1], ticks=3)
+        _from_zero(axes for axes in grid.flat if axes.get_visible())
         figure.supylabel(f"{title.lower()} (directions)", fontsize=11)
         if len(runs) > 1:
             _legend(figure, grid[0][0])
@@ -174,12 +199,21 @@ def _line(axes: Axes, curve: Curve, how: dict[str, Any], *, name: str) -> None:
         axes.plot([x for x, _ in curve], [y for _, y in curve], **how, label=name, markevery=every)
 
 
-def _tokens_axis(axes: Axes, *, label: bool = True) -> None:
+def _from_zero(drawn: Iterable[Axes]) -> None:
+    """Let the vertical axes, which all have the same scale, begin at 0 and end above the highest value."""
+    drawn = list(drawn)
+    top = max(axes.dataLim.y1 for axes in drawn)
+    drawn[0].set_ylim(0, 1.12 * top if top > 0 else 1)
+
+
+def _tokens_axis(axes: Axes, *, label: bool = True, ticks: int = 5) -> None:
+    """Tokens from 0 on, so that pictures beside one another share their axis."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(ticks))
+    axes.yaxis.set_major_locator(MaxNLocator(ticks))
+    axes.set_xlim(left=0)
     if label:
         axes.set_xlabel("tokens")
 
@@ -190,5 +224,5 @@ def _legend(figure: Figure, axes: Axes, hidden: Sequence[str] = ()) -> None:
     shown = {name: handle for handle, name in zip(handles, names, strict=True) if name not in hidden}
     if shown:
         longest = max(map(len, shown))
-        columns = max(1, min(3, 66 // (longest + 8)))
+        columns = max(1, min(3, 54 // (longest + 8)))
         figure.legend(shown.values(), shown.keys(), loc="outside lower left", ncols=columns, labelcolor="linecolor")

@@ -21,16 +21,20 @@ def figures(run: RunData) -> dict[str, str]:
         "tokens": whole(tokens(run)),
         "parameters": whole(parameters(run)),
         "tokens per parameter": _ratio(tokens(run), parameters(run)),
-        "validation loss, float": loss(_first(trained and trained.val_loss, packed and packed.float_loss)),
-        "validation loss, packed": loss(_first(packed and packed.loss, claim and claim.val_loss)),
+        "loss, float (nats per token)": decimal(
+            _first(trained.val_loss if trained else None, packed.float_loss if packed else None)
+        ),
+        "loss, packed (nats per token)": decimal(
+            _first(packed.loss if packed else None, claim.val_loss if claim else None)
+        ),
         "bits per byte, float": decimal(float_bpb(run)),
         "bits per byte, packed": decimal(packed_bpb(run)),
         "bits per byte, xz -9e": decimal(trained.xz_bpb if trained else None),
         "bits per weight": decimal(packed.bits_per_weight if packed else None, 3),
-        "file": whole(size(run), " bytes"),
-        "cap": whole(cap(run), " bytes"),
+        "file (bytes)": whole(size(run)),
+        "cap (bytes)": whole(cap(run)),
         "file and code of the cap": share(run),
-        "training time": _NONE if trained is None or trained.seconds is None else f"{trained.seconds:,.0f} s",
+        "training time (s)": decimal(trained.seconds if trained else None, 0),
     }
 
 
@@ -43,7 +47,7 @@ def leading(run: RunData) -> list[tuple[str, str, str]]:
     elif other is not None:
         found.append(("bits per byte, float", f"{other:.4f}", "not packed"))
     if size(run) is not None:
-        found.append(("file", f"{size(run):,} bytes", f"{share(run)} of the cap {whole(cap(run))}"))
+        found.append(("file", whole(size(run)), f"bytes, {share(run)} of the cap {whole(cap(run))}"))
     if parameters(run):
         found.append(("parameters", short(parameters(run)), f"{figures(run)['bits per weight']} bits per weight"))
         if size(run) is None:
@@ -126,14 +130,9 @@ def signed(value: float | None) -> str:
     return _NONE if value is None else f"{value:+.4f}"
 
 
-def loss(value: float | None) -> str:
-    """A loss, with its unit."""
-    return _NONE if value is None else f"{value:.4f} nats per token"
-
-
-def whole(value: int | None, unit: str = "") -> str:
+def whole(value: int | None) -> str:
     """A count, with commas."""
-    return _NONE if value is None else f"{value:,}{unit}"
+    return _NONE if value is None else f"{value:,}"
 
 
 def short(value: int | None) -> str:

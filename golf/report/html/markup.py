@@ -61,16 +61,19 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int =
     return Markup(f'<div class="scroll" tabindex="0"><table>\n{top}<tbody>\n{body}</tbody></table></div>')
 
 
-def pictures(drawn: Sequence[Picture | None]) -> Markup:
-    """Pictures beside one another where there is room; those that are None are left out."""
+def pictures(drawn: Sequence[Picture | None], *, large: bool = False) -> Markup:
+    """Pictures beside one another where there is room, at most two if `large`; those that are None are left out."""
     shown = [
-        f'<figure><figcaption class="title">{text(each.title)}</figcaption>{each.svg}'
+        "<figure>"
+        + (f'<figcaption class="title">{text(each.title)}</figcaption>' if each.title else "")
+        + each.svg
         + (f"<figcaption>{text(each.caption)}</figcaption>" if each.caption else "")
         + "</figure>"
         for each in drawn
         if each is not None
     ]
-    return Markup(f'<div class="pictures">{"".join(shown)}</div>' if shown else "")
+    kind = "pictures large" if large else "pictures"
+    return Markup(f'<div class="{kind}">{"".join(shown)}</div>' if shown else "")
 
 
 def folded(title: str, content: Markup) -> Markup:
@@ -85,6 +88,12 @@ def tiles(figures: Iterable[tuple[str, str, str]]) -> Markup:
         for name, value, remark in figures
     )
     return Markup(f'<dl class="tiles">{made}</dl>' if made else "")
+
+
+def facts(figures: Iterable[tuple[str, str]]) -> Markup:
+    """Names with their values, in as many columns as there is room for."""
+    made = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in figures)
+    return Markup(f'<dl class="facts">{made}</dl>')
 
 
 def beside(first: Markup, second: Markup) -> Markup:

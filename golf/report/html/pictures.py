@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 # Fills of the treemap's groups; white text is read on each.
 _FILLS = ("#2b6cb0", "#b45309", "#157f5f", "#a33a72", "#6b4fbb", "#7d5a1e", "#2a7d99", "#8c3b3b")
 _OTHERS = "#5f6672"
-_TREE_HEIGHT = 340
+_TREE_HEIGHT = 300
 # Widths of a letter and of a line, in units of the font's size.
-_LETTER, _LINE = 0.62, 1.25
+_LETTER, _LINE = 0.6, 1.25
 
 
 def layer_and_role(name: str) -> tuple[int | None, str]:
@@ -55,7 +55,7 @@ def bits_picture(ledger: Ledger, key: str, bounds: tuple[float, float]) -> Pictu
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         svg = as_svg(figure, key, title="Bits per weight of each matrix")
-    return Picture("Bits per weight", svg, "Bits per weight of every matrix; darker is more.")
+    return Picture("", svg, "Bits per weight of every matrix; darker is more.")
 
 
 def _cell(axes: Axes, place: Rectangle, entry: MatrixEntry, bounds: tuple[float, float]) -> None:
@@ -86,7 +86,7 @@ def bytes_picture(ledger: Ledger, key: str) -> Picture | None:
     if not groups:
         return None
     with style(key):
-        figure = new_figure(_TREE_HEIGHT, "none")
+        figure = new_figure(_TREE_HEIGHT, None)
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, WIDTH), ylim=(_TREE_HEIGHT, 0))
         axes.set_axis_off()
@@ -98,7 +98,7 @@ def bytes_picture(ledger: Ledger, key: str) -> Picture | None:
                 _tile(axes, place, item, size, colour)
         svg = as_svg(figure, key, title="Bytes of the artifact by part")
     caption = f"All {ledger.total:,} bytes of the file as area; matrices of one role share a colour, "
-    return Picture("Bytes", svg, caption + "grey is what is no matrix. Parts too small for a name are in the table.")
+    return Picture("", svg, caption + "grey is what is no matrix. Parts too small for a name are in the table.")
 
 
 _REST = ""
@@ -128,10 +128,16 @@ def _tile(axes: Axes, place: Rectangle, name: str, size: int, colour: str) -> No
     axes.add_patch(
         Patch((place.x + gap, place.y + gap), place.width - 2 * gap, place.height - 2 * gap, facecolor=colour, lw=0)
     )
-    for font in (11, 9.5, 8):
-        if lines := _fitting([name, f"{size:,}"], place, font):
+    for label, font in (
+        (name, 10),
+        (name, 8.5),
+        (_last_word(name), 10),
+        (_last_word(name), 8.5),
+        (_last_word(name), 7),
+    ):
+        if lines := _fitting([label, f"{size:,}"], place, font):
             axes.text(
-                place.x + 5,
+                place.x + 4,
                 place.y + 4,
                 "\n".join(lines),
                 ha="left",
@@ -143,9 +149,14 @@ def _tile(axes: Axes, place: Rectangle, name: str, size: int, colour: str) -> No
             return
 
 
+def _last_word(name: str) -> str:
+    """`attention.query 3` is `query 3` where room is short."""
+    return name.rpartition(".")[2]
+
+
 def _fitting(lines: Sequence[str], place: Rectangle, font: float) -> list[str]:
     """The lines of a label that have room: name and bytes, the name alone, or none."""
-    if max(map(len, lines[:1])) * font * _LETTER > place.width - 8:
+    if max(map(len, lines[:1])) * font * _LETTER > place.width - 6:
         return []
-    fit = [line for line in lines if len(line) * font * _LETTER <= place.width - 8]
+    fit = [line for line in lines if len(line) * font * _LETTER <= place.width - 6]
     return fit[: int((place.height - 6) / (font * _LINE))]

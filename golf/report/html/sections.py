@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from golf.recipe.toml import show
 from golf.report.html import figures as of
-from golf.report.html.curves import Picture, bpb_picture, loss_picture, rank_picture, simple_picture
+from golf.report.html.curves import Picture, bpb_picture, loss_picture, rank_picture, simple_picture, size_picture
 from golf.report.html.data import RunData
 from golf.report.html.markup import (
     Markup,
+    facts,
     folded,
     heading,
     paragraph,
@@ -30,25 +31,18 @@ def names(runs: Sequence[RunData]) -> list[str]:
 def head(runs: Sequence[RunData]) -> Markup:
     """All figures, a column for each run."""
     columns = [of.figures(run) for run in runs]
+    if len(runs) == 1:
+        known = [(name, value) for name, value in columns[0].items() if value != "-"]
+        return section("Figures", tiles(of.leading(runs[0])), facts(known), key="figures")
     rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
     # what no run has is left out
     rows = [row for row in rows if any(cell != "-" for cell in row[1:])]
-    first = tiles(of.leading(runs[0])) if len(runs) == 1 else Markup("")
-    return section("Figures", first, table(["", *names(runs)], rows), key="figures")
+    return section("Figures", table(["", *names(runs)], rows), key="figures")
 
 
 def losses(runs: Sequence[RunData]) -> Markup:
     """Loss, bits per byte and predicted bytes over tokens."""
-    caption = "The file that golf pack would write at this point, estimated from a sample of the weights."
-    wanted = "The file in which packing would lose no more than pack.target_gap, estimated."
-    found = [
-        loss_picture(runs),
-        bpb_picture(runs),
-        simple_picture(runs, "predicted_bytes", title="Predicted file", unit="kB", caption=caption, thousand=True),
-        simple_picture(
-            runs, "predicted_wanted_bytes", title="File without loss", unit="kB", caption=wanted, thousand=True
-        ),
-    ]
+    found = [loss_picture(runs), bpb_picture(runs), size_picture(runs)]
     return drawn("Training", found, "No metrics are recorded: no metrics.jsonl, as after golf import.", key="training")
 
 
@@ -134,9 +128,11 @@ def recipes(runs: Sequence[RunData]) -> Markup:
     return section("Recipe", *content, key="recipe")
 
 
-def drawn(title: str, found: Sequence[Picture | None], otherwise: str, *more: Markup, key: str) -> Markup:
+def drawn(
+    title: str, found: Sequence[Picture | None], otherwise: str, *more: Markup, key: str, large: bool = False
+) -> Markup:
     """A section of pictures, or the sentence that says why there is none."""
-    shown = pictures(found) or paragraph(otherwise)
+    shown = pictures(found, large=large) or paragraph(otherwise)
     return section(title, shown, *more, key=key)
 
 

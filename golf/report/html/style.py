@@ -21,11 +21,18 @@ footer { margin-top: 48px; font-size: 14px; }
 .tile dt { font-size: 13px; color: var(--quiet); }
 .tile dd { margin: 0; font-size: 24px; font-weight: 600; font-variant-numeric: tabular-nums; }
 .tile small { display: block; font-size: 13px; font-weight: 400; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 28px 36px; }
+.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 320px), 1fr)); gap: 0 36px; margin: 0;
+  font-size: 14px; font-variant-numeric: tabular-nums; }
+.facts div { display: flex; justify-content: space-between; gap: 12px; padding: 5px 0;
+  border-bottom: 1px solid var(--line); }
+.facts dt { color: var(--quiet); }
+.facts dd { margin: 0; text-align: right; overflow-wrap: anywhere; min-width: 0; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); gap: 28px 36px; }
+.pictures.large { grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 12px 36px;
   align-items: start; }
 .beside > * { min-width: 0; }
-figure { margin: 0; min-width: 0; max-width: 640px; }
+figure { margin: 0; min-width: 0; max-width: 560px; }
 figcaption { font-size: 13px; margin-top: 6px; }
 figcaption.title { color: var(--text); font-size: 15px; font-weight: 600; margin: 0 0 6px; }
 figure svg { display: block; width: 100%; height: auto; color: var(--text); }

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 INK = "#010203"
 # A grey that is seen on white and on black.
 FAINT = "#8a8f98"
-# Points; a page of 400 pixels shows a picture of this width at four fifths of its size.
-WIDTH = 460
+# Points. A page of 400 pixels shows one such picture, a wide page three in a row, both at about its own size.
+WIDTH = 380
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: smaller, searchable, in the page's own font
     "text.parse_math": False,  # names come from files; a `$` in one is no formula
     "font.size": 11,
     "axes.titlesize": 11,
     "axes.labelsize": 11,
+    "axes.labelpad": 6,
     "xtick.labelsize": 10,
     "ytick.labelsize": 10,
     "legend.fontsize": 10,
@@ -56,7 +57,7 @@ def style(key: str) -> Iterator[None]:
         yield
 
 
-def new_figure(height: float, layout: Literal["constrained", "none"] = "constrained") -> Figure:
+def new_figure(height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """An empty figure of the common width and this height, both in points."""
     from matplotlib.figure import Figure  # no global state, no window
 

@@ -130,7 +130,7 @@ def recipe_differences(run: Run, recipe: Recipe) -> list[str]:
         recorded = load_recipe(run.recipe)
     except RecipeError as error:
         return error.mistakes
-    there, here = _flat(recorded.model_dump(mode="json")), _flat(recipe.model_dump(mode="json"))
+    there, here = flat(recorded.model_dump(mode="json")), flat(recipe.model_dump(mode="json"))
     return [
         f"{key}: {show(there[key])} there, {show(here[key])} here" for key in sorted(here) if there[key] != here[key]
     ]
@@ -237,11 +237,12 @@ def _cut_half_line(file: BinaryIO) -> None:
         file.truncate(file.read().rfind(b"\n") + 1)
 
 
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of nested tables by their whole address: `train.steps`."""
+    found: dict[str, Any] = {}
     for key, value in table.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
 
 
 def _name_owner(owner: Path) -> str:

@@ -155,7 +155,7 @@ CHECKS = [
     Check("kills at random times", kills),
     Check("random caps", caps),
     Check("fine-tuning fills its budget", tune_size),
-    Check("reports in a browser", pages, quick=True),
+    Check("reports in a browser", pages),
     Check("lowest dependencies", lowest),
     Check("sdist and wheel", distributions),
     Check("other Pythons", interpreters),

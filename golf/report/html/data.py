@@ -13,7 +13,7 @@ from golf.packing.results import CandidateEntry, FactorsEntry
 from golf.recipe.load import read_limited
 from golf.recipe.toml import read_toml
 from golf.report.html.fields import Fields, read_fields
-from golf.run.folder import Run, read_metrics
+from golf.run.folder import Run, flat, read_metrics
 
 # The keys of metrics.jsonl that are drawn.
 CURVES = (
@@ -139,7 +139,7 @@ def read_run(folder: Path) -> RunData:
         name=run.name or str(folder.resolve().name),
         folder=folder,
         recipe_text=None if content is None else content.decode("utf-8-sig", "replace"),
-        recipe={} if content is None else _flat(read_toml(content, source=str(run.recipe))),
+        recipe={} if content is None else flat(read_toml(content, source=str(run.recipe))),
         metrics=_metrics([Fields(each, str(run.metrics)) for each in read_metrics(run.metrics)]),
         trained=None if trained is None else _trained(trained),
         packed=None if packed is None else _packed(packed),
@@ -259,10 +259,3 @@ def _written(path: Path) -> Written:
         claim=manifest.claim,
         ledger=artifact_ledger(artifact),
     )
-
-
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat

@@ -42,7 +42,7 @@ table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabula
 th, td { padding: 5px 20px 5px 0; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap;
   vertical-align: top; }
 th:last-child, td:last-child { padding-right: 0; }
-thead th { color: var(--quiet); font-weight: 500; font-size: 13px; }
+thead th { color: var(--quiet); font-weight: 500; font-size: 13px; white-space: normal; vertical-align: bottom; }
 tbody th { font-weight: 500; }
 .number { text-align: right; }
 .words { white-space: normal; min-width: 22ch; overflow-wrap: anywhere; }

@@ -15,6 +15,13 @@ from golf.report.html.sections import drawn, names
 from golf.report.tables import percent
 
 
+def packed_file(runs: Sequence[RunData]) -> list[Markup]:
+    """All sections below, or one with one sentence where no run is packed."""
+    if not any(run.packed or run.written for run in runs):
+        return [section("The packed file", paragraph("Not packed: golf pack makes the artifact."), key="bytes")]
+    return [bits(runs), byte_ledger(runs), gaps(runs), claims(runs)]
+
+
 def bits(runs: Sequence[RunData]) -> Markup:
     """Bits per weight of each matrix, the same colours for all runs."""
     ledgers = {name: run.ledger for name, run in zip(names(runs), runs, strict=True) if run.ledger is not None}

@@ -26,10 +26,7 @@ def report_page(runs: Sequence[RunData], *, prompt: str = "", samples: Sequence[
         sections.losses(runs),
         sections.schedules(runs),
         sections.ranks(runs),
-        artifact_sections.bits(runs),
-        artifact_sections.byte_ledger(runs),
-        artifact_sections.gaps(runs),
-        artifact_sections.claims(runs),
+        *artifact_sections.packed_file(runs),
         *([sections.sample(prompt, samples, runs)] if samples else []),
         sections.recipes(runs),
     ]

@@ -31,9 +31,7 @@ def bits(runs: Sequence[RunData]) -> Markup:
         picture = bits_picture(ledger, f"bits{index}", (min(values), max(values)))
         if picture is not None:
             found.append(replace(picture, title=name if len(runs) > 1 else ""))
-    return drawn(
-        "The model in bits per weight", found, "Not packed: golf pack makes the artifact.", key="bits", large=True
-    )
+    return drawn("The model in bits per weight", found, "No matrix is in a ledger.", key="bits", large=True)
 
 
 def byte_ledger(runs: Sequence[RunData]) -> Markup:

@@ -17,6 +17,7 @@ from golf.cli.generate import generate
 from golf.cli.importing import import_
 from golf.cli.inspect import inspect
 from golf.cli.pack import pack
+from golf.cli.report import report
 from golf.cli.train import train
 from golf.cli.verify import verify
 from golf.errors import GolfError, Interrupted, RecipeError
@@ -40,7 +41,7 @@ def golf() -> None:
     """Train, pack and verify the best language model that fits in a byte cap."""
 
 
-for _command in (train, pack, verify, evaluate, inspect, generate, data, import_, export, check):
+for _command in (train, pack, verify, evaluate, inspect, generate, data, import_, export, check, report):
     golf.add_command(_command)
 
 

@@ -76,6 +76,11 @@ class Run:
         return self.folder / "result.json"
 
     @property
+    def report(self) -> Path:
+        """Everything about the run as one HTML page."""
+        return self.folder / "report.html"
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """All files that golf writes into a run's folder."""
         return (
@@ -87,6 +92,7 @@ class Run:
             self.ledger,
             *self.curve,
             self.result,
+            self.report,
         )
 
     @property

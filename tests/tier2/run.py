@@ -108,6 +108,45 @@ def interpreters(folder: Path) -> None:
         command(python, "-m", "golf", "verify", ROOT / "tests/golden/v7.bin", "--data", ROOT / "tests/golden/text.txt")
 
 
+# A text that leaves its picture is cut off.
+_CUT_OFF = """[...document.querySelectorAll("svg text")].filter(text => {
+  const [inner, outer] = [text.getBoundingClientRect(), text.closest("svg").getBoundingClientRect()];
+  return inner.left < outer.left - 1 || inner.right > outer.right + 1
+    || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1;
+}).map(text => text.textContent)"""
+
+
+def pages(folder: Path) -> None:
+    """Reports of one run and of two fit a telephone and a screen, light and dark, and ask for nothing else."""
+    from browser import Browser  # beside this file
+
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        raise Skipped("no chromium on this machine")
+    golf = (sys.executable, "-m", "golf")
+    run, other = folder / "run", folder / f"another{'-and-another' * 6}"
+    command(*golf, "train", "smoke", "--out", run)
+    shutil.copytree(run, other)
+    command(*golf, "pack", run)
+    command(*golf, "report", run, "--sample", "def main(", "--out", folder / "one.html")
+    command(*golf, "report", run, other, "--out", folder / "two.html")
+    shown = os.environ.get("GOLF_PICTURES")
+    with Browser(program, folder) as browser:
+        for page in ("one", "two"):
+            colours = set()
+            for width, scheme in ((400, "light"), (400, "dark"), (1400, "light"), (1400, "dark")):
+                browser.open(folder / f"{page}.html", width=width, scheme=scheme)
+                assert browser.value("document.documentElement.scrollWidth <= innerWidth"), (page, width)
+                assert browser.value("document.querySelectorAll('svg').length") > 5, page
+                assert not (cut := browser.value(_CUT_OFF)), (page, width, cut)
+                colours.add(browser.value("getComputedStyle(document.body).backgroundColor"))
+                if shown:
+                    (Path(shown) / f"{page}-{width}-{scheme}.png").write_bytes(browser.picture())
+            assert len(colours) == 2, colours
+        assert not browser.complaints, browser.complaints
+        assert all(url.startswith("file:") and url.endswith(".html") for url in browser.requests), browser.requests
+
+
 CHECKS = [
     Check("damaged artifacts, some", mutants(20_000), quick=True),
     Check("damaged artifacts, many", mutants(1_000_000)),
@@ -116,6 +155,7 @@ CHECKS = [
     Check("kills at random times", kills),
     Check("random caps", caps),
     Check("fine-tuning fills its budget", tune_size),
+    Check("reports in a browser", pages),
     Check("lowest dependencies", lowest),
     Check("sdist and wheel", distributions),
     Check("other Pythons", interpreters),

@@ -14,12 +14,13 @@ from golf.cli.export import export
 from golf.cli.generate import generate
 from golf.cli.importing import import_
 from golf.cli.inspect import inspect
+from golf.cli.new import new
 from golf.cli.pack import pack
-from golf.runtime.streams import READER_GONE, prepare
 from golf.cli.train import train
 from golf.cli.verify import verify
 from golf.errors import GolfError, RecipeError
 from golf.runtime.interrupt import leave
+from golf.runtime.streams import READER_GONE, prepare
 from golf.runtime.visible import visible
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -38,7 +39,7 @@ def golf() -> None:
     """Train, pack and verify the best language model that fits in a byte cap."""
 
 
-for _command in (train, pack, verify, evaluate, inspect, generate, data, import_, export, check):
+for _command in (train, pack, verify, evaluate, inspect, generate, data, import_, export, check, new):
     golf.add_command(_command)
 
 

@@ -16,6 +16,7 @@ from golf.cli.importing import import_
 from golf.cli.inspect import inspect
 from golf.cli.new import new
 from golf.cli.pack import pack
+from golf.cli.recipe import recipe
 from golf.cli.train import train
 from golf.cli.verify import verify
 from golf.errors import GolfError, RecipeError
@@ -39,7 +40,7 @@ def golf() -> None:
     """Train, pack and verify the best language model that fits in a byte cap."""
 
 
-for _command in (train, pack, verify, evaluate, inspect, generate, data, import_, export, check, new):
+for _command in (train, pack, verify, evaluate, inspect, generate, data, import_, export, check, new, recipe):
     golf.add_command(_command)
 
 

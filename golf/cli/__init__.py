@@ -7,6 +7,7 @@ import io
 import click
 
 from golf import __version__
+from golf.cli.cache import cache
 from golf.cli.check import check
 from golf.cli.data import data
 from golf.cli.evaluate import evaluate
@@ -40,7 +41,7 @@ def golf() -> None:
     """Train, pack and verify the best language model that fits in a byte cap."""
 
 
-for _command in (train, pack, verify, evaluate, inspect, generate, data, import_, export, check, new, recipe):
+for _command in (train, pack, verify, evaluate, inspect, generate, data, import_, export, check, new, recipe, cache):
     golf.add_command(_command)
 
 

@@ -10,6 +10,7 @@ from golf import __version__
 from golf.cli.cache import cache
 from golf.cli.check import check
 from golf.cli.data import data
+from golf.cli.doctor import doctor
 from golf.cli.evaluate import evaluate
 from golf.cli.export import export
 from golf.cli.generate import generate
@@ -41,7 +42,22 @@ def golf() -> None:
     """Train, pack and verify the best language model that fits in a byte cap."""
 
 
-for _command in (train, pack, verify, evaluate, inspect, generate, data, import_, export, check, new, recipe, cache):
+for _command in (
+    train,
+    pack,
+    verify,
+    evaluate,
+    inspect,
+    generate,
+    data,
+    import_,
+    export,
+    check,
+    new,
+    recipe,
+    cache,
+    doctor,
+):
     golf.add_command(_command)
 
 

@@ -9,6 +9,7 @@ import click
 from golf import __version__
 from golf.cli.cache import cache
 from golf.cli.check import check
+from golf.cli.completion import completion
 from golf.cli.data import data
 from golf.cli.doctor import doctor
 from golf.cli.evaluate import evaluate
@@ -42,22 +43,9 @@ def golf() -> None:
     """Train, pack and verify the best language model that fits in a byte cap."""
 
 
-for _command in (
-    train,
-    pack,
-    verify,
-    evaluate,
-    inspect,
-    generate,
-    data,
-    import_,
-    export,
-    check,
-    new,
-    recipe,
-    cache,
-    doctor,
-):
+_FLOWS = (train, pack, verify, evaluate, inspect, generate, data, import_, export, check)
+_AROUND = (new, recipe, doctor, cache, completion)
+for _command in (*_FLOWS, *_AROUND):
     golf.add_command(_command)
 
 

@@ -95,10 +95,10 @@ def _speed() -> tuple[dict[str, Any], Table | None]:
     from golf.cli.terminal import note
     from golf.errors import GolfError
     from golf.recipe import load_recipe
-    from golf.recipe.load import shipped_recipes
     from golf.report.machine import speed_table
     from golf.runtime.device import resolve_device
     from golf.runtime.json_values import to_json
+    from golf.runtime.shipped import shipped_recipes
     from golf.training.speed import measure_speed
 
     try:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golf.errors import RecipeError, UsageError
-from golf.recipe.load import parse_recipe, read_limited, shipped_recipes
+from golf.recipe.load import parse_recipe, read_limited
 from golf.recipe.toml import read_toml
+from golf.runtime.shipped import shipped_recipes
 
 _WORKSPACE = "golf.toml"
 

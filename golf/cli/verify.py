@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from golf.cli import offers
 from golf.cli.options import Size, device_option, json_option
 
 if TYPE_CHECKING:
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
 )
 @click.option("--max-bpb", type=click.FloatRange(min=0, min_open=True), help="Largest bits per byte allowed.")
 @click.option("--max-loss", type=click.FloatRange(min=0, min_open=True), help="Largest nats per token allowed.")
-@click.option("--recipe", help="Take cap, code bytes and largest bits per byte from this recipe's [budget].")
+@click.option(
+    "--recipe",
+    help="Take cap, code bytes and largest bits per byte from this recipe's [budget].",
+    shell_complete=offers.recipes,
+)
 @click.option("--caps-only", is_flag=True, help="Hold the size alone; no loss is measured.")
 @click.option(
     "--data",

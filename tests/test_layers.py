@@ -130,6 +130,7 @@ def closure_of_file(path):
 
 LIGHT = ["errors.py", "recipe", "artifact", "cli", "report", "run/workspace.py", "run/folder.py"]
 LIGHT += ["runtime/byte_sizes.py", "runtime/durable.py", "runtime/device.py", "runtime/json_values.py"]
+LIGHT += ["runtime/machine.py", "runtime/shipped.py", "data/cache_contents.py"]
 LIGHT += [f"{room}/results.py" for room in ("training", "packing", "evaluation", "contest", "data")]
 
 

@@ -9,14 +9,19 @@ import sys
 import click
 
 from golf import __version__
+from golf.cli.cache import cache
 from golf.cli.check import check
+from golf.cli.completion import completion
 from golf.cli.data import data
+from golf.cli.doctor import doctor
 from golf.cli.evaluate import evaluate
 from golf.cli.export import export
 from golf.cli.generate import generate
 from golf.cli.importing import import_
 from golf.cli.inspect import inspect
+from golf.cli.new import new
 from golf.cli.pack import pack
+from golf.cli.recipe import recipe
 from golf.cli.report import report
 from golf.cli.train import train
 from golf.cli.verify import verify
@@ -41,7 +46,9 @@ def golf() -> None:
     """Train, pack and verify the best language model that fits in a byte cap."""
 
 
-for _command in (train, pack, verify, evaluate, inspect, generate, data, import_, export, check, report):
+_FLOWS = (train, pack, verify, evaluate, inspect, generate, data, import_, export, check)
+_AROUND = (new, recipe, doctor, cache, completion, report)
+for _command in (*_FLOWS, *_AROUND):
     golf.add_command(_command)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from golf.cli import offers
 from golf.cli.options import UserPath, device_option, json_option
 
 
@@ -19,7 +20,7 @@ from golf.cli.options import UserPath, device_option, json_option
   golf evaluate artifact.bin --data data/datasets/fineweb10B_sp1024 --stride 64
   golf evaluate artifacts/quickstart --data other.txt --window 512 --reset""",
 )
-@click.argument("model", required=False, type=UserPath())
+@click.argument("model", required=False, type=UserPath(), shell_complete=offers.runs)
 @click.option(
     "--data",
     type=UserPath(exists=True),

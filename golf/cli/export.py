@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from golf.cli import offers
 from golf.cli.options import UserPath, json_option
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
   golf export artifacts/seed1 artifacts/seed2 artifacts/seed3 --out submission --author "A. Name"
   golf export artifacts/quickstart --format safetensors --out weights""",
 )
-@click.argument("runs", nargs=-1, type=UserPath())
+@click.argument("runs", nargs=-1, type=UserPath(), shell_complete=offers.runs)
 @click.option(
     "--format",
     "kind",

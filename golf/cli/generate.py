@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from golf.cli import offers
 from golf.cli.options import UserPath, device_option
 from golf.runtime.visible import visible
 
@@ -24,7 +25,7 @@ _MOST_PROMPT = 1 << 20
   golf generate quickstart "import " --tokens 200 --temperature 0
   head -c 300 some.py | golf generate artifact.bin -""",
 )
-@click.argument("artifact", type=UserPath())
+@click.argument("artifact", type=UserPath(), shell_complete=offers.runs)
 @click.argument("prompt")
 @click.option("--tokens", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="Most tokens to add.")
 @click.option(

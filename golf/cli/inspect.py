@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from golf.cli import offers
 from golf.cli.options import UserPath, json_option
 
 
@@ -17,7 +18,7 @@ from golf.cli.options import UserPath, json_option
   golf inspect artifact.bin
   golf inspect artifact.bin --json | python -m json.tool""",
 )
-@click.argument("artifact", required=False, type=UserPath())
+@click.argument("artifact", required=False, type=UserPath(), shell_complete=offers.runs)
 @json_option
 def inspect(artifact: Path | None, as_json: bool) -> None:
     """Check ARTIFACT's structure and digests and show what is in it; by default the newest run's.

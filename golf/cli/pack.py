@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from golf.cli import offers
 from golf.cli.options import CodeBytes, Size, UserPath, device_option, json_option
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
   golf pack --cap 150kB --set pack.tune_tokens=0
   golf pack --curve --points 12""",
 )
-@click.argument("run", required=False, type=UserPath())
+@click.argument("run", required=False, type=UserPath(), shell_complete=offers.runs)
 @click.option(
     "--cap", type=Size(), help="Most bytes of artifact + code: 16MB, 16MiB, 900kB, 16_000_000; default: recipe's."
 )
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="SECTION.KEY=VALUE",
     help="Change one key of the recipe's [budget], [pack] or [verify].",
+    shell_complete=offers.pack_keys,
 )
 @click.option("--curve", is_flag=True, help="Pack at many sizes; write curve.json and curve.png, and no artifact.")
 @click.option("--points", type=click.IntRange(2, 100), help="Sizes of --curve; default 8.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from golf.cli import offers
 from golf.cli.options import UserPath, json_option
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
   golf report muon-3m numuon-3m --out compare.html
   golf report quickstart --sample "def main(" """.rstrip(),
 )
-@click.argument("runs", nargs=-1, type=UserPath())
+@click.argument("runs", nargs=-1, type=UserPath(), shell_complete=offers.runs)
 @click.option("--out", type=UserPath(), help="The file to write; default: report.html in the run.")
 @click.option("--sample", metavar="PROMPT", help="Let each artifact continue this text by 60 tokens.")
 @click.option("--force", is_flag=True, help="Overwrite a file that is no report.")

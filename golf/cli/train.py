@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from golf.cli import offers
 from golf.cli.options import UserPath, device_option, json_option
 
 if TYPE_CHECKING:
@@ -30,9 +31,21 @@ if TYPE_CHECKING:
   golf train numuon-16mb --nproc 8
   torchrun --nproc_per_node=8 -m golf train numuon-16mb""",
 )
-@click.argument("recipe", required=False)
-@click.option("--out", type=UserPath(), help="Folder of the run; default artifacts/NAME of the recipe.")
-@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one key of the recipe.")
+@click.argument("recipe", required=False, shell_complete=offers.recipes)
+@click.option(
+    "--out",
+    type=UserPath(),
+    help="Folder of the run; default artifacts/NAME of the recipe.",
+    shell_complete=offers.runs,
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Change one key of the recipe.",
+    shell_complete=offers.recipe_keys,
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted run from its checkpoint: the newest, or --out's.")
 @click.option("--auto-resume", is_flag=True, help="Continue the run where it has a checkpoint, else start it.")
 @click.option("--force", is_flag=True, help="Start over in a folder that holds a run.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from golf.cli import offers
 from golf.cli.options import Size, UserPath, device_option, json_option
 
 if TYPE_CHECKING:
@@ -27,14 +28,18 @@ if TYPE_CHECKING:
   golf verify artifact.bin --data other.txt --max-bpb 2 --prove 1000
   golf verify artifact.bin --data data/datasets/fineweb10B_sp1024""",
 )
-@click.argument("artifact", required=False, type=UserPath())
+@click.argument("artifact", required=False, type=UserPath(), shell_complete=offers.runs)
 @click.option("--cap", type=Size(), help="Hold file + code against this cap instead of the artifact's own.")
 @click.option(
     "--code-bytes", type=click.IntRange(min=0), help="Bytes of code counted into the cap; default: the artifact's."
 )
 @click.option("--max-bpb", type=click.FloatRange(min=0, min_open=True), help="Largest bits per byte allowed.")
 @click.option("--max-loss", type=click.FloatRange(min=0, min_open=True), help="Largest nats per token allowed.")
-@click.option("--recipe", help="Take cap, code bytes and largest bits per byte from this recipe's [budget].")
+@click.option(
+    "--recipe",
+    help="Take cap, code bytes and largest bits per byte from this recipe's [budget].",
+    shell_complete=offers.recipes,
+)
 @click.option("--caps-only", is_flag=True, help="Hold the size alone; no loss is measured.")
 @click.option(
     "--data",

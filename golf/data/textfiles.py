@@ -85,6 +85,15 @@ def visible_files(folder: Path, *, skipped: frozenset[str] = frozenset(), poll: 
                 yield file
 
 
+def text_bytes(path: Path) -> int:
+    """Bytes of the files that `read_documents` would look into: the most that the text can have."""
+    files = visible_files(path) if path.is_dir() else [regular(path)]
+    try:
+        return sum(file.stat().st_size for file in files)
+    except OSError as error:
+        raise EnvironmentFailure(f"cannot read {error.filename or path}: {error.strerror or error}") from error
+
+
 def is_utf8(file: Path, *, poll: Poll = never_stop) -> bool:
     """Whether all of `file` is valid UTF-8; it is read block by block."""
     try:

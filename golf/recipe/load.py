@@ -11,6 +11,7 @@ from golf.recipe.sections import Recipe
 from golf.recipe.toml import MAX_BYTES, MAX_DEPTH, printable, read_toml, read_value, show, write_toml
 from golf.recipe.validate import Address, validate
 from golf.runtime.regular import regular, user_path
+from golf.runtime.shipped import shipped_recipes
 
 
 def find_recipe(name: str) -> Path:
@@ -24,13 +25,6 @@ def find_recipe(name: str) -> Path:
         if _can_be_read(candidate):
             return candidate
     raise RecipeError([f"{show(name)}: no such recipe{_suggest_recipe(name, shipped)}"])
-
-
-def shipped_recipes() -> Path:
-    """The folder of the recipes that come with golf: inside the installed package, or next to it in a checkout."""
-    package = Path(__file__).parents[1]
-    inside = package / "recipes"
-    return inside if inside.is_dir() else package.parent / "recipes"
 
 
 def load_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:

@@ -1,4 +1,4 @@
-"""TrainResult and Plan: what a training and its dry run return, as plain values for tables and JSON."""
+"""TrainResult, Plan and Speed: what a training, its dry run and its timing return, as values for tables and JSON."""
 
 from __future__ import annotations
 
@@ -43,3 +43,14 @@ class Plan:
     cap_bits_per_weight: float
     seconds: float
     device: str
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A training's speed as measured on this machine, and the seconds that all of its steps would take."""
+
+    recipe: str
+    steps: int
+    device: str
+    tokens_per_second: float
+    seconds: float

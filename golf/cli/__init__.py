@@ -23,6 +23,7 @@ from golf.cli.new import new
 from golf.cli.pack import pack
 from golf.cli.recipe import recipe
 from golf.cli.report import report
+from golf.cli.runs import runs
 from golf.cli.train import train
 from golf.cli.verify import verify
 from golf.errors import GolfError, Interrupted, RecipeError
@@ -47,7 +48,7 @@ def golf() -> None:
 
 
 _FLOWS = (train, pack, verify, evaluate, inspect, generate, data, import_, export, check)
-_AROUND = (new, recipe, doctor, cache, completion, report)
+_AROUND = (runs, report, new, recipe, doctor, cache, completion)
 for _command in (*_FLOWS, *_AROUND):
     golf.add_command(_command)
 

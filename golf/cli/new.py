@@ -51,6 +51,7 @@ def new(folder: Path, text: Path | None, cap: int, name: str, tokenizer: int | N
     The model's shape follows from the cap, its steps from the shape and the size of the text. The paths of both are
     printed.
     """
+    from golf.cli.terminal import next_command
     from golf.errors import UsageError
     from golf.recipe import parse_recipe
     from golf.recipe.starter import Starter, starter_toml
@@ -74,7 +75,7 @@ def new(folder: Path, text: Path | None, cap: int, name: str, tokenizer: int | N
     for path in written:
         click.echo(visible(str(path)))
     _advise(starter, source)
-    click.echo(visible(f"golf train {shlex.quote(str(recipe))}"), err=True)
+    next_command(f"golf train {shlex.quote(str(recipe))}")
 
 
 def _bytes_of(source: Path) -> int | None:

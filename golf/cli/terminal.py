@@ -19,17 +19,32 @@ if TYPE_CHECKING:
     from golf.runtime.observer import Observer
 
 
+# Columns that tables need at least.
+_NARROWEST = 60
+
+
 def show(tables: Iterable[RenderableType]) -> None:
-    """Print tables to stdout; without colour where stdout is no terminal or NO_COLOR is set."""
+    """Print tables to stdout; without escapes where stdout is no terminal or NO_COLOR is set.
+
+    Into a pipe or a file they are as wide as COLUMNS says, else 100 columns, and lines have no spaces at their ends.
+    """
     from rich.console import Console
 
-    # 100 columns where the output is a pipe or a file, so that no figure is cut
-    width = None if sys.stdout.isatty() else 100
-    console = Console(width=width, highlight=False, soft_wrap=False)
+    terminal = sys.stdout.isatty()
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isdecimal() and int(columns) >= _NARROWEST else 100
+    plain = not terminal or "NO_COLOR" in os.environ  # which rich takes for no colour, but for bold
+    console = Console(
+        width=None if terminal else width,
+        highlight=False,
+        soft_wrap=False,
+        color_system=None if plain else "auto",
+    )
     with console.capture() as captured:  # rich would end the process itself where the reader has gone
         for table in tables:
             console.print(table)
-    print(captured.get(), end="", flush=True)
+    lines = (line.rstrip() for line in captured.get().splitlines()) if plain else captured.get().splitlines()
+    print("\n".join(lines), flush=True)
 
 
 def show_json(value: dict[str, Any]) -> None:

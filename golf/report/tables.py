@@ -29,7 +29,10 @@ def table(title: str, *columns: str, text_columns: int = 1) -> PlainTable:
         title=literal(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
     )
     for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index < text_columns else "right", overflow="fold")
+        numbers = index >= text_columns
+        # a column without a name holds sentences too; figures never wrap, names of rows give way to them
+        whole = numbers and bool(column)
+        made.add_column(column, justify="right" if numbers else "left", overflow="fold", no_wrap=whole)
     return made
 
 

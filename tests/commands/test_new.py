@@ -31,7 +31,7 @@ def test_it_writes_a_recipe_and_a_workspace_and_names_the_next_command(folder):
     assert (recipe.name, recipe.budget.cap) == ("mine", 60_000)
     assert (recipe.data.source, recipe.data.path) == ("text", "book.txt")
     assert done.stdout.splitlines() == ["mine/mine.toml", "mine/golf.toml"]
-    assert done.stderr.splitlines()[-1] == "golf train mine/mine.toml"
+    assert done.stderr.splitlines()[-1] == "next: golf train mine/mine.toml"
     assert load_recipe(find_recipe(find_workspace(folder / "mine").recipe)) == recipe
 
 

@@ -35,7 +35,7 @@ def data() -> None:
 )
 @click.argument("texts", nargs=-1, required=True, type=UserPath(exists=True))
 @click.option("--tokenizer", required=True, help='A SentencePiece model, "sp:N" to train one of N pieces, or "bytes".')
-@click.option("--out", required=True, type=UserPath(), help="Folder of the shards.")
+@click.option("--out", required=True, type=UserPath(file_okay=False), help="Folder of the shards.")
 @click.option("--name", default="text", show_default=True, help="Name of the shards: NAME_train_000000.bin.")
 @click.option("--text-field", default="text", show_default=True, help="Key or column of .jsonl and .parquet.")
 @click.option(
@@ -136,7 +136,7 @@ def info(folder: Path, tokenizer: Path | None, as_json: bool) -> None:
 @click.option(
     "--train-shards", type=click.IntRange(min=0), default=80, show_default=True, help="Training shards, 200 MB each."
 )
-@click.option("--out", type=UserPath(), default=Path("data"), show_default=True, help="Their folder.")
+@click.option("--out", type=UserPath(file_okay=False), default=Path("data"), show_default=True, help="Their folder.")
 @click.option("--repository", help="Another dataset repository of the hub; default: the contest's.")
 @click.option("--revision", help="A branch, tag or commit of the repository.")
 @json_option

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="The contest's submission folder; or weights, with the hub's names in config.json for hf.",
 )
-@click.option("--out", type=UserPath(), required=True, help="The folder to write.")
+@click.option("--out", type=UserPath(file_okay=False), required=True, help="The folder to write.")
 @click.option(
     "--code",
     type=click.Choice(["compressed", "plain"]),

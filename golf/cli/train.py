@@ -15,6 +15,7 @@ from golf.cli.options import UserPath, device_option, json_option
 if TYPE_CHECKING:
     from golf.recipe import Recipe
     from golf.run.folder import Run
+    from golf.run.workspace import Workspace
 
 
 @click.command(
@@ -84,7 +85,7 @@ def train(
     if resume and recipe is None and out is not None and Run(out).recipe.exists():
         source = Run(out).recipe  # the run's own resolved recipe
     else:
-        source = find_recipe(recipe or workspace.recipe)
+        source = find_recipe(recipe) if recipe else _default_recipe(workspace)
     resolved = load_recipe(source, settings)
     if dry_run:
         _dry_run(resolved, device, as_json)
@@ -96,6 +97,18 @@ def train(
 
         sys.exit(launch(nproc))
     _train(resolved, run, workspace.data, device, resume=resume, force=force, as_json=as_json)
+
+
+def _default_recipe(workspace: Workspace) -> Path:
+    """The recipe that golf.toml names, or quickstart; an error says whose word it was."""
+    from golf.errors import RecipeError
+    from golf.recipe import find_recipe
+
+    try:
+        return find_recipe(workspace.recipe)
+    except RecipeError as error:
+        place = workspace.root / "golf.toml"
+        raise RecipeError([f"{place}: workspace.recipe = {mistake}" for mistake in error.mistakes]) from None
 
 
 def _interrupted(artifacts: Path) -> Path | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import sentencepiece
 
-from golf.data.model_proto import Piece, PieceType, build_model, parse_model
+from golf.data.model_proto import VOCAB_LIMIT, Piece, PieceType, build_model, parse_model
 from golf.errors import DataError
 
 # Measured on the standard library (1,024 pieces, bytes per token of the validation split): the first 8 KiB of each file
@@ -47,8 +47,8 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int, *, across_words: 
     too few different pieces, naming the largest vocab_size they allow.
     """
     room = vocab_size - _SPECIAL
-    if room < 0:
-        raise DataError(f"tokenizer.vocab_size {vocab_size} is below {_SPECIAL}, the pieces every model has")
+    if not _SPECIAL <= vocab_size <= VOCAB_LIMIT:
+        raise DataError(f"a tokenizer of {vocab_size:,} pieces: {_SPECIAL} to {VOCAB_LIMIT:,} are possible")
     sample = _sample(texts)
     try:
         # half for characters keeps some for merges in scripts of thousands of characters
@@ -147,7 +147,7 @@ def _why(complaint: str, vocab_size: int) -> str:
     if match := re.search(r"to a value <= (\d+)", complaint):
         return (
             f"the training text has too few different pieces for tokenizer.vocab_size = {vocab_size}; "
-            f"the largest that works is {match[1]}"
+            f"the largest that works is {min(int(match[1]), VOCAB_LIMIT)}"
         )
     return f"no tokenizer of {vocab_size} pieces can be trained on this text ({complaint.strip()}); use more text"
 

@@ -21,7 +21,7 @@ from golf.data import (
     refuse_shards,
     train_tokenizer,
 )
-from golf.data.model_proto import parse_model
+from golf.data.model_proto import VOCAB_LIMIT, parse_model
 from golf.data.results import DatasetInfo, PreparedDataset, ShardEntry, SplitEntry
 from golf.data.textfiles import Poll
 from golf.data.tokenizer import BOS_ID
@@ -184,6 +184,8 @@ def _tokenizer(option: str, sources: Sequence[Path], text_field: str, val_fracti
     if option.startswith("sp:"):
         if not (option[3:].isascii() and option[3:].isdigit()):
             raise UsageError(f'--tokenizer {option}: write the number of pieces, as in "sp:1024"')
+        if not 260 <= int(option[3:][:10]) <= VOCAB_LIMIT:  # before the text is read
+            raise UsageError(f"--tokenizer {option}: 260 to {VOCAB_LIMIT:,} pieces are possible")
         return train_tokenizer(sources, int(option[3:]), text_field=text_field, val_fraction=val_fraction, poll=poll)
     return _load(Path(option))
 

@@ -21,7 +21,7 @@ from golf.data.cache import (
     write_tokenizer,
 )
 from golf.data.corpus import SPLITS, Split, documents
-from golf.data.shardfolder import shard_files
+from golf.data.shardfolder import shard_files, where_to_get
 from golf.data.shards import Tokens, TokenStream
 from golf.data.textfiles import Document
 from golf.data.tokenizer import Accounting, ByteTokenizer, Tokenizer, load_tokenizer, with_bos
@@ -156,7 +156,7 @@ def _given_tokenizer(section: recipe.Tokenizer) -> Tokenizer:
     try:
         serialized = regular(path).read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist; check tokenizer.path") from None
+        raise DataError(f"{path} does not exist; check tokenizer.path{where_to_get(path)}") from None
     except OSError as error:
         raise EnvironmentFailure(f"cannot read {path}: {error.strerror or error}") from error
     with naming(path):

@@ -23,6 +23,11 @@ def holds_shards(path: Path) -> bool:
     return path.suffix == ".bin" or (path.is_dir() and any(any(path.glob(f"*_{split}_*.bin")) for split in SPLITS))
 
 
+def where_to_get(path: Path) -> str:
+    """How a message about the contest's missing files ends: with the command that downloads them."""
+    return "; download the contest's with: golf data fetch fineweb" if "fineweb" in path.name else ""
+
+
 def shard_files(data: Data, split: str) -> list[Path]:
     """The shards of a split in the folder `data.path`, by name; raises DataError where there is none."""
     folder = user_path(data.path or "")
@@ -30,7 +35,9 @@ def shard_files(data: Data, split: str) -> list[Path]:
         raise DataError(f"{marks[0]} says that these shards are not all there; run golf data prepare again")
     found = sorted(folder.glob(f"*{split}*.bin"))
     if not found:
-        raise DataError(f"no file *{split}*.bin in {folder}; data.path is the folder that holds the shards")
+        raise DataError(
+            f"no file *{split}*.bin in {folder}; data.path is the folder that holds the shards{where_to_get(folder)}"
+        )
     return list(found)
 
 

@@ -11,17 +11,17 @@ loss against what the file claims of itself.
     recipe → train → checkpoint → pack → artifact → verify → verdict
 
 The flows know nothing of one another; they meet at the two files. The same steps are the commands `golf train`,
-`golf pack` and `golf verify`. From Python:
+`golf pack` and `golf verify`. From Python (golf/api.py, docs/python.md):
 
     import golf
 
-    result = golf.train(recipe, run, cache=cache, device=device, stop=stop)   # golf.training.results.TrainResult
-    result = golf.pack(run, cap=16_000_000, ...)                              # golf.packing.results.PackResult
-    verdict = golf.verify(path, bounds=bounds, data=None, ...)                # golf.evaluation.results.Verdict
-    artifact = golf.open_artifact(path)                                       # golf.artifact.Artifact, without torch
+    golf.train("quickstart")                             # golf.training.results.TrainResult
+    golf.pack("quickstart", cap=200_000)                 # golf.packing.results.PackResult
+    golf.verify("quickstart", max_bpb=2).passed          # golf.evaluation.results.Verdict
+    golf.evaluate("quickstart", data="other.txt").bpb    # golf.evaluation.results.Evaluation
+    golf.open_artifact("artifact.bin").manifest          # golf.artifact.Artifact, without torch
 """
 
-from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -29,18 +29,11 @@ __version__ = "0.11.0"
 
 # Loaded when first asked for: `import golf` takes milliseconds, torch seconds. As strings, so that a script which ships
 # golf's modules takes only those that it needs.
-_FLOWS = {
-    "train": "golf.training.train",
-    "pack": "golf.packing.pack",
-    "verify": "golf.evaluation.verify",
-    "open_artifact": "golf.artifact",
-}
+_DOOR = dict.fromkeys(("train", "pack", "verify", "evaluate"), "golf.api") | {"open_artifact": "golf.artifact"}
 
 
 def __getattr__(name: str) -> Any:
-    """The package's API: train, pack, verify and open_artifact."""
-    if name not in _FLOWS:
+    """The package's API: train, pack, verify, evaluate and open_artifact."""
+    if name not in _DOOR:
         raise AttributeError(f"module 'golf' has no attribute {name!r}")
-    found = getattr(import_module(_FLOWS[name]), name)
-    # a training may have to leave time to its pack, which the packer alone can estimate
-    return partial(found, reserve=import_module("golf.packing.timing").reserve) if name == "train" else found
+    return getattr(import_module(_DOOR[name]), name)

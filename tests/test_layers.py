@@ -20,7 +20,7 @@ LAYERS = [
     ["evaluation"],
     ["training", "packing"],
     ["contest"],
-    ["report"],
+    ["report", "api"],
     ["cli"],
     ["__main__"],
 ]

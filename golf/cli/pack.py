@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -82,53 +81,32 @@ def pack(
             raise UsageError("--curve packs at every size, code aside; give --code-bytes as a number, or none")
         _curve(chosen, target, points or 8, cache, code_bytes, settings, device, as_json)
         return
-    ledger_path = chosen.ledger if out is None else out.with_suffix(".ledger.json")
-    _pack(chosen, target, ledger_path, cache, cap, code_bytes, settings, device, as_json)
+    _pack(chosen, target, cap, code_bytes, settings, device, as_json)
 
 
 def _pack(
     run: Run,
     target: Path,
-    ledger_path: Path,
-    cache: Path,
     cap: int | None,
     code_bytes: int | Literal["auto"] | None,
     settings: tuple[str, ...],
     device: str,
     as_json: bool,
 ) -> None:
-    from golf.cli.terminal import as_text, next_command, note, show, show_json, watching
-    from golf.contest.bundle import script
-    from golf.packing.pack import pack as pack_flow
+    from golf import api
+    from golf.cli.terminal import next_command, note, show, show_json, watching
     from golf.report import factor_tables, ledger_tables, pack_summary
-    from golf.run.folder import keep_pack, lock
-    from golf.runtime import durable
-    from golf.runtime.device import resolve_device
-    from golf.runtime.interrupt import listening
     from golf.runtime.json_values import to_json
 
-    own = target == run.artifact
-    # another --out touches nothing of the run, so that packs of one run may go side by side
-    held = lock(run) if own else nullcontext()
-    with held, listening() as stop, watching() as observer:
-        replaced = _replaceable(target)
-        kept = keep_pack(run) if own and replaced else None
-        result = pack_flow(
-            run,
-            cap=cap,
-            code_bytes=(lambda recipe: len(script(recipe))) if code_bytes == "auto" else code_bytes,
-            out=target,
-            cache=cache,
-            device=resolve_device(device),
-            stop=stop,
-            settings=settings,
-            observer=observer,
-        )
-        durable.write_text(ledger_path, as_text(to_json(result)))
-    if kept is not None:
-        note(f"the pack that was there is kept as {kept}")
-    elif replaced is not None:
-        note(f"replaced {target}, which had {replaced:,} bytes")
+    result = api.pack(
+        run.folder,
+        cap=cap,
+        code_bytes=code_bytes,
+        out=target,
+        settings=settings,
+        device=device,
+        observing=watching(),
+    )
     if not result.binding:
         note(
             f"the cap of {result.cap:,} bytes is larger than needed: at {result.size + result.code_bytes:,} the loss "
@@ -142,23 +120,6 @@ def _pack(
         next_command(f"golf verify {target}")
 
 
-def _replaceable(target: Path) -> int | None:
-    """Bytes of the artifact that a pack would replace; raises UsageError where `target` is another file."""
-    from golf.artifact import MAGIC
-    from golf.errors import EnvironmentFailure, UsageError
-
-    if not target.is_file():
-        return None
-    try:
-        with target.open("rb") as file:
-            known = file.read(len(MAGIC)) in (MAGIC, b"")
-    except OSError as error:
-        raise EnvironmentFailure(f"cannot read {target}: {error.strerror or error}") from error
-    if not known:
-        raise UsageError(f"{target} is there and no artifact; name another --out, or move it away")
-    return target.stat().st_size
-
-
 def _curve(
     run: Run,
     target: Path,
@@ -169,14 +130,14 @@ def _curve(
     device: str,
     as_json: bool,
 ) -> None:
-    from golf.cli.terminal import as_text, note, show, show_json, watching
+    from golf.cli.terminal import note, show, show_json, watching
     from golf.packing.curve import curve
     from golf.report import curve_png, curve_table
     from golf.run.folder import lock
     from golf.runtime import durable
     from golf.runtime.device import resolve_device
     from golf.runtime.interrupt import listening
-    from golf.runtime.json_values import to_json
+    from golf.runtime.json_values import as_text, to_json
 
     with lock(run), listening() as stop, watching() as observer:
         result = curve(

@@ -52,11 +52,6 @@ def show_json(value: dict[str, Any]) -> None:
     print(json.dumps(finite(value), allow_nan=False))
 
 
-def as_text(value: dict[str, Any]) -> str:
-    """`value` as indented JSON with a final newline."""
-    return json.dumps(finite(value), indent=2, allow_nan=False) + "\n"
-
-
 def note(text: str) -> None:
     """Print one sentence to stderr."""
     print(f"note: {visible(text)}", file=sys.stderr, flush=True)

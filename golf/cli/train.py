@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,7 +95,7 @@ def train(
         from golf.cli.launch import launch
 
         sys.exit(launch(nproc))
-    _train(resolved, run, workspace.data, device, resume=resume, force=force, as_json=as_json)
+    _train(resolved, run, device, resume=resume, force=force, as_json=as_json)
 
 
 def _default_recipe(workspace: Workspace) -> Path:
@@ -144,42 +143,15 @@ def _dry_run(recipe: Recipe, device: str, as_json: bool) -> None:
         show(plan_tables(planned))
 
 
-def _train(recipe: Recipe, run: Run, cache: Path, device: str, *, resume: bool, force: bool, as_json: bool) -> None:
-    from golf.cli.terminal import as_text, next_command, show, show_json, watching
-    from golf.packing.timing import reserve
+def _train(recipe: Recipe, run: Run, device: str, *, resume: bool, force: bool, as_json: bool) -> None:
+    from golf import api
+    from golf.cli.terminal import next_command, show, show_json, watching
     from golf.report import training_table
-    from golf.run.folder import lock
-    from golf.runtime import durable
-    from golf.runtime.device import own_device, resolve_device
-    from golf.runtime.interrupt import listening
     from golf.runtime.json_values import to_json
-    from golf.runtime.observer import Observer
-    from golf.runtime.processes import joined
-    from golf.training.train import claim_folder
-    from golf.training.train import train as train_flow
 
-    chosen = own_device(resolve_device(device))
-    with joined(chosen) as processes, listening() as stop, ExitStack() as stack:
-        observer = Observer()
-        if processes.first:
-            claim_folder(run, recipe, resume=resume, force=force)  # before the lock, which makes the folder
-            stack.enter_context(lock(run))
-            observer = stack.enter_context(watching(recipe.train.steps))
-            claim_folder(run, recipe, resume=resume, force=force)
-        result = train_flow(
-            recipe,
-            run,
-            cache=cache,
-            device=chosen,
-            stop=stop,
-            resume=resume,
-            observer=observer,
-            processes=processes,
-            reserve=reserve,
-        )
-        if result is not None:
-            durable.write_text(run.result, as_text(to_json(result)))
-    if result is None:
+    watch = watching(recipe.train.steps)
+    result = api.train(recipe, out=run.folder, resume=resume, force=force, device=device, observing=watch)
+    if result is None:  # not the first of several processes
         return
     if as_json:
         show_json(to_json(result))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,11 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def as_text(value: dict[str, Any]) -> str:
+    """`value` as indented JSON with a final newline."""
+    return json.dumps(finite(value), indent=2, allow_nan=False) + "\n"
 
 
 def _plain(value: Any) -> Any:

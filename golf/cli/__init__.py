@@ -12,6 +12,7 @@ from golf import __version__
 from golf.cli.cache import cache
 from golf.cli.check import check
 from golf.cli.completion import completion
+from golf.cli.curve import curve
 from golf.cli.data import data
 from golf.cli.doctor import doctor
 from golf.cli.evaluate import evaluate
@@ -48,7 +49,7 @@ def golf() -> None:
 
 
 _FLOWS = (train, pack, verify, evaluate, inspect, generate, data, import_, export, check)
-_AROUND = (runs, report, new, recipe, doctor, cache, completion)
+_AROUND = (curve, runs, report, new, recipe, doctor, cache, completion)
 for _command in (*_FLOWS, *_AROUND):
     golf.add_command(_command)
 

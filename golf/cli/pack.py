@@ -23,8 +23,7 @@ if TYPE_CHECKING:
   golf pack quickstart --cap 900kB --out small.bin
   golf pack --cap 16MB --code-bytes auto
   golf pack --cap 16_000_000 --code-bytes 52000 --json
-  golf pack --cap 150kB --set pack.tune_tokens=0
-  golf pack --curve --points 12""",
+  golf pack --cap 150kB --set pack.tune_tokens=0""",
 )
 @click.argument("run", required=False, type=UserPath(), shell_complete=offers.runs)
 @click.option(
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     help="Change one key of the recipe's [budget], [pack] or [verify].",
     shell_complete=offers.pack_keys,
 )
-@click.option("--curve", is_flag=True, help="Pack at many sizes; write curve.json and curve.png, and no artifact.")
+@click.option("--curve", is_flag=True, help="Do what golf curve does instead.")
 @click.option("--points", type=click.IntRange(2, 100), help="Sizes of --curve; default 8.")
 @device_option
 @json_option
@@ -61,16 +60,15 @@ def pack(
 ) -> None:
     """Pack RUN (a name or a folder, by default the newest run) into one file under the cap.
 
-    Writes artifact.bin and ledger.json, its bytes by part and by matrix. With --curve it writes losses at many sizes
-    instead.
+    Writes artifact.bin and ledger.json, its bytes by part and by matrix.
     """
     from golf.cli.choose import chosen_run
+    from golf.cli.curve import POINTS, make_curve
     from golf.errors import UsageError
-    from golf.run.workspace import find_workspace
 
     if points is not None and not curve:
         raise UsageError("--points are those of --curve; add it, or drop them")
-    cache, chosen = find_workspace(Path.cwd()).data, chosen_run(run)
+    chosen = chosen_run(run)
     target = out or chosen.artifact
     if target.is_dir() or not target.name:
         raise UsageError(f"--out {out} is a folder; name a file")
@@ -79,7 +77,7 @@ def pack(
             raise UsageError("--curve packs at every size; drop --cap")
         if code_bytes == "auto":
             raise UsageError("--curve packs at every size, code aside; give --code-bytes as a number, or none")
-        _curve(chosen, target, points or 8, cache, code_bytes, settings, device, as_json)
+        make_curve(chosen, target.parent, points or POINTS, code_bytes, settings, device, as_json)
         return
     _pack(chosen, target, cap, code_bytes, settings, device, as_json)
 
@@ -118,43 +116,3 @@ def _pack(
     else:
         show([*ledger_tables(result.ledger), *factor_tables(result), pack_summary(result)])
         next_command(f"golf verify {target}")
-
-
-def _curve(
-    run: Run,
-    target: Path,
-    points: int,
-    cache: Path,
-    code_bytes: int | None,
-    settings: tuple[str, ...],
-    device: str,
-    as_json: bool,
-) -> None:
-    from golf.cli.terminal import note, show, show_json, watching
-    from golf.packing.curve import curve
-    from golf.report import curve_png, curve_table
-    from golf.run.folder import lock
-    from golf.runtime import durable
-    from golf.runtime.device import resolve_device
-    from golf.runtime.interrupt import listening
-    from golf.runtime.json_values import as_text, to_json
-
-    with lock(run), listening() as stop, watching() as observer:
-        result = curve(
-            run,
-            points=points,
-            code_bytes=code_bytes,
-            cache=cache,
-            device=resolve_device(device),
-            stop=stop,
-            settings=settings,
-            observer=observer,
-        )
-        table, picture = (target.with_name(path.name) for path in run.curve)
-        durable.write_text(table, as_text(to_json(result)))
-        durable.write_bytes(picture, curve_png(result))
-    note(f"wrote {table} and {picture}")
-    if as_json:
-        show_json(to_json(result))
-    else:
-        show([curve_table(result)])

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from golf import __version__
 from golf.evaluation.loss import Score
-from golf.packing.inputs import load_inputs
+from golf.packing.inputs import PackInputs, load_inputs
 from golf.packing.measure import score_as_written, validation_score
 from golf.packing.pack import Packing
 from golf.packing.results import Curve, CurvePoint
 from golf.packing.search import Candidate, smallest_size
 from golf.packing.text_windows import TextWindows
 from golf.packing.time_budget import TimeBudget
+from golf.run.checkpoint import tensor_digest
 from golf.run.folder import Run
 from golf.runtime.clock import Stages
 from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
 
-_STOPPED = "stopped while packing; no curve was written"
+_STOPPED = "stopped while packing; the points that were measured are kept, and the same command goes on"
 # Bytes above the smallest file, which holds zeros alone, of the smallest pack of a curve over those of the largest:
 # below this share the model predicts nothing.
 _LEAST_SHARE = 0.02
+# A budget that no pack fills: the pack is as large as `pack.target_gap` asks.
+_ROOMY = 1 << 50
 
 
 def curve(
@@ -37,10 +43,13 @@ def curve(
     stop: StopFlag,
     settings: Iterable[str] = (),
     observer: Observer = Observer(),
+    earlier: Curve | None = None,
+    keep: Callable[[Curve], None] = lambda _curve: None,
 ) -> Curve:
     """Pack `run`'s newest checkpoint at `points` sizes and measure each as re-read from disk; no artifact is kept.
 
-    Calibration is done once. Sizes are bytes of the whole file, code not counted.
+    Calibration is done once. Sizes are bytes of the whole file, code not counted. `keep` is called after every point
+    with the curve so far; points of an `earlier` curve of the same inputs are not made again.
     """
     stages, observer = Stages(), observer.stopping(stop, _STOPPED)
     named = [] if code_bytes is None else [f"budget.code_bytes={code_bytes}"]
@@ -49,26 +58,51 @@ def curve(
     float_score = validation_score(inputs, inputs.model, observer)
     encoder = packing.encoder(packing.calibrated(), float_score)
     stages.done("prepare")
-
-    def point(byte_budget: int) -> CurvePoint:
-        kept = packing.best(encoder, byte_budget).kept
-        return _point(kept, score_as_written(inputs, kept.solution.built, run.artifact, observer))
-
-    found = [point(1 << 50)]
+    digest = _digest(inputs)
+    made = {p.byte_budget: p for p in earlier.points} if earlier is not None and earlier.inputs == digest else {}
+    found: list[CurvePoint] = []
     smallest = smallest_size(encoder)
-    for index, byte_budget in enumerate(_sizes(smallest, found[0].size, points)):
-        observer.note(f"point {index + 2} of {points}: {byte_budget:,} bytes")
-        found.append(point(byte_budget))
-        stages.done(f"{byte_budget} bytes")
-    return Curve(
-        run=run.folder,
-        weights=encoder.weights,
-        smallest=smallest,
-        float_loss=float_score.loss,
-        float_bpb=float_score.bpb,
-        points=sorted(found, key=lambda point: point.size),
-        seconds=stages.seconds,
-    )
+
+    def so_far() -> Curve:
+        return Curve(
+            run=run.folder,
+            weights=encoder.weights,
+            smallest=smallest,
+            float_loss=float_score.loss,
+            float_bpb=float_score.bpb,
+            cap=inputs.recipe.budget.cap - inputs.recipe.budget.code_bytes,
+            points=sorted(found, key=lambda point: point.size),
+            seconds=stages.seconds,
+            inputs=digest,
+        )
+
+    def measure(byte_budget: int) -> CurvePoint:
+        if byte_budget in made:
+            return made[byte_budget]
+        kept = packing.best(encoder, byte_budget).kept
+        return _point(byte_budget, kept, score_as_written(inputs, kept.solution.built, run.artifact, observer))
+
+    def add(byte_budget: int) -> CurvePoint:
+        point = measure(byte_budget)
+        found.append(point)
+        stage = f"{point.size} bytes"
+        stages.done(stage)
+        keep(so_far())
+        how = "made before" if byte_budget in made else f"{stages.seconds[stage]:.0f} s"
+        observer.note(f"point {len(found)} of {points}: {point.size:,} bytes, {point.bpb:.4f} bits per byte, {how}")
+        return point
+
+    for byte_budget in _sizes(smallest, add(_ROOMY).size, points):
+        add(byte_budget)
+    return so_far()
+
+
+def _digest(inputs: PackInputs) -> str:
+    """SHA-256 of what a curve's points depend on: the weights, the recipe but for its cap, and golf's version."""
+    recipe = inputs.recipe.model_dump(mode="json")
+    recipe["budget"].pop("cap")
+    weights = tensor_digest(dict(inputs.model.state_dict()))
+    return hashlib.sha256(json.dumps([weights, recipe, __version__], sort_keys=True).encode()).hexdigest()
 
 
 def _sizes(smallest: int, roomy: int, points: int) -> list[int]:
@@ -77,8 +111,9 @@ def _sizes(smallest: int, roomy: int, points: int) -> list[int]:
     return [smallest + round((roomy - smallest) * float(share)) for share in shares]
 
 
-def _point(kept: Candidate, found: Score) -> CurvePoint:
+def _point(byte_budget: int, kept: Candidate, found: Score) -> CurvePoint:
     return CurvePoint(
+        byte_budget=byte_budget,
         size=kept.solution.size,
         bits_per_weight=8 * sum(kept.solution.built.matrix_bytes.values()) / kept.encoder.weights,
         loss=found.loss,

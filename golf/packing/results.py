@@ -118,6 +118,8 @@ class PackResult:
 class CurvePoint:
     """A pack at one size; `bits_per_weight` counts the matrices alone, losses are measured as re-read from disk."""
 
+    byte_budget: int
+    """Bytes that it was packed for, artifact alone."""
     size: int
     bits_per_weight: float
     loss: float
@@ -135,5 +137,9 @@ class Curve:
     smallest: int
     float_loss: float
     float_bpb: float
+    cap: int
+    """The recipe's cap less its code, bytes."""
     points: list[CurvePoint]
     seconds: dict[str, float]
+    inputs: str
+    """SHA-256 of what the points depend on: weights, recipe and release; points of other inputs are no use."""

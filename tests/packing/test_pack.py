@@ -30,6 +30,21 @@ def test_a_curve_has_a_table_a_json_and_a_picture(curve, trained):
     assert curve["points"][-1]["loss"] == pytest.approx(curve["float_loss"], abs=0.02)
 
 
+def test_an_interrupted_curve_goes_on_where_it_was(curve, trained, tmp_path, monkeypatch):
+    """Points of the same weights and recipe are not made again; of another recipe they are."""
+    folder = tmp_path / "part"
+    folder.mkdir()
+    part = curve | {"points": curve["points"][-3:]}
+    (folder / "curve.json").write_text(json.dumps(part))
+    given = ("curve", "--points", "5", "--out", folder)
+    done = golf(*given, *UNTUNED, "--json", cwd=trained)
+    assert json.loads(done.stdout)["points"] == curve["points"]
+    assert " ".join(done.stderr.split()).count("made before") == 3
+    again = golf(*given, *UNTUNED, "--set", "pack.low_rank=off", cwd=trained)
+    assert "made before" not in again.stderr
+    assert "1 of 5" in again.stderr and "5 of 5" in again.stderr
+
+
 def test_a_curve_and_a_cap_exclude_one_another(trained):
     assert "drop --cap" in golf("pack", "--curve", "--cap", "9kB", cwd=trained, check=2).stderr
 

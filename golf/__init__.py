@@ -25,7 +25,7 @@ The flows know nothing of one another; they meet at the two files. The same step
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.11.0"
+__version__ = "0.11.1"
 
 # Loaded when first asked for: `import golf` takes milliseconds, torch seconds. As strings, so that a script which ships
 # golf's modules takes only those that it needs.

@@ -21,10 +21,12 @@ from golf.cli.generate import generate
 from golf.cli.importing import import_
 from golf.cli.inspect import inspect
 from golf.cli.new import new
+from golf.cli.options import with_quiet
 from golf.cli.pack import pack
 from golf.cli.recipe import recipe
 from golf.cli.report import report
 from golf.cli.runs import runs
+from golf.cli.terminal import be_quiet
 from golf.cli.train import train
 from golf.cli.verify import verify
 from golf.errors import GolfError, Interrupted, RecipeError
@@ -51,7 +53,7 @@ def golf() -> None:
 _FLOWS = (train, pack, verify, evaluate, inspect, generate, data, import_, export, check)
 _AROUND = (curve, runs, report, new, recipe, doctor, cache, completion)
 for _command in (*_FLOWS, *_AROUND):
-    golf.add_command(_command)
+    golf.add_command(with_quiet(_command))
 
 
 def _environment(error: Exception) -> str | None:
@@ -71,6 +73,7 @@ def main() -> None:
     With --json a failure is one JSON object on stdout too, unless the command's answer stands there already.
     """
     out = prepare()
+    be_quiet(False)
     try:
         code = golf.main(standalone_mode=False)
         out.flush()

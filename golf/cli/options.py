@@ -43,6 +43,22 @@ class Size(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
+def _be_quiet(_context: click.Context, _option: click.Parameter, value: bool) -> None:
+    if value:
+        from golf.cli import terminal
+
+        terminal.be_quiet()
+
+
+def with_quiet(command: click.Command) -> click.Command:
+    """Give a command, and every command of a group, the option -q."""
+    for each in command.commands.values() if isinstance(command, click.Group) else ():
+        with_quiet(each)
+    option = ["-q", "--quiet"], "Print the answer alone: no progress, no notes."
+    command.params.append(click.Option(option[0], is_flag=True, expose_value=False, callback=_be_quiet, help=option[1]))
+    return command
+
+
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to compute; auto takes a GPU."
 )

@@ -36,7 +36,7 @@ def live(total_steps: int | None) -> Iterator[Observer]:
 
         def show(name: str, share: float, figures: str = "") -> None:
             nonlocal current
-            group = name.partition(" ")[0]
+            group = name.partition(":")[0] if ":" in name else name.partition(" ")[0]
             if group != current:  # without a reset a finished task would never show a remaining time again
                 current = group
                 progress.reset(task)

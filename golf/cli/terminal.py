@@ -19,6 +19,16 @@ if TYPE_CHECKING:
     from golf.runtime.observer import Observer
 
 
+# Whether -q asked for the answer alone; one command a process, but for tests, which begin anew in `main`.
+_quiet = False
+
+
+def be_quiet(quiet: bool = True) -> None:
+    """Print answers and errors alone from now on."""
+    global _quiet
+    _quiet = quiet
+
+
 # Columns that tables need at least.
 _NARROWEST = 60
 
@@ -54,12 +64,14 @@ def show_json(value: dict[str, Any]) -> None:
 
 def note(text: str) -> None:
     """Print one sentence to stderr."""
-    print(f"note: {visible(text)}", file=sys.stderr, flush=True)
+    if not _quiet:
+        print(f"note: {visible(text)}", file=sys.stderr, flush=True)
 
 
 def next_command(command: str) -> None:
     """Print the likely next command to stderr."""
-    print(f"next: {visible(command)}", file=sys.stderr, flush=True)
+    if not _quiet:
+        print(f"next: {visible(command)}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -67,6 +79,9 @@ def watching(total_steps: int | None = None) -> Iterator[Observer]:
     """An Observer that shows progress: a live bar on a terminal, else a line for every logged record."""
     from golf.runtime.observer import Observer
 
+    if _quiet:
+        yield Observer()
+        return
     if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
         from golf.cli.progress import live
 

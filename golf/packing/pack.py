@@ -31,6 +31,16 @@ from golf.runtime.interrupt import StopFlag
 from golf.runtime.observer import Observer
 
 _STOPPED = "stopped while packing; no artifact was written"
+# What a user sees of the stages, by the first words of their names; the search goes between 4 and 5 a few times.
+_SEEN = {
+    "calibrate": "calibrating",
+    "scale": "scaling",
+    "measure": "measuring the float model",
+    "pack": "solving for the step",
+    "tune": "fine-tuning",
+    "measured": "measuring the file",
+}
+_PLACES = {word: f"pack {place} of 6: {seen}" for place, (word, seen) in enumerate(_SEEN.items(), 1)}
 
 
 def pack(
@@ -53,7 +63,8 @@ def pack(
     reachable size, when the cap is out of reach, and UsageError where the clock leaves no time at all; then and on
     every other failure a file at `out` stays as it was.
     """
-    stages, observer = Stages(), observer.stopping(stop, _STOPPED)
+    stages, watching = Stages(), observer.stopping(stop, _STOPPED)
+    observer = watching.placed(_PLACES)
     given = {"cap": cap, "code_bytes": None if callable(code_bytes) else code_bytes}
     named = [f"budget.{key}={value}" for key, value in given.items() if value is not None]
     inputs = load_inputs(run, cache=cache, device=device, observer=observer, settings=[*settings, *named])
@@ -70,7 +81,8 @@ def pack(
     choice = packing.best(packing.encoder(matrices, float_score), byte_budget)
     stages.done("solve and tune")
     kept = choice.kept
-    solution, found = publish(inputs, kept.encoder, kept.solution, float_score, out, observer)
+    last = watching.placed(_PLACES | {"measure": _PLACES["measured"]})
+    solution, found = publish(inputs, kept.encoder, kept.solution, float_score, out, last)
     stages.done("measure packed")
     factors = factor_entries(kept.encoder, solution)
     stages.done("weigh factors")

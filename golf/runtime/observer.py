@@ -19,6 +19,15 @@ class Observer:
     check: Callable[[], None] = lambda: None
     """called often, from any thread; may raise to stop"""
 
+    def placed(self, places: dict[str, str]) -> Observer:
+        """The same observer that hears stages by other names: those of `places`, by the stage's first word."""
+
+        def stage(name: str, share: float) -> None:
+            word = name.partition(" ")[0]
+            self.stage(places.get(word, name), share)
+
+        return replace(self, stage=stage)
+
     def stopping(self, stop: StopFlag, message: str) -> Observer:
         """The same observer whose `check` raises Interrupted with `message` once `stop` is set."""
         return replace(self, check=lambda: stop.raise_if_stopped(message))

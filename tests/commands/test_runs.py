@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 
 import pytest
 from cli import golf, golf_json
@@ -161,3 +162,23 @@ def test_tables_are_as_wide_as_columns_says_and_figures_stay_whole(place, column
         assert max(map(len, shown.splitlines())) <= int(columns)
         assert size in shown
         assert all(line == line.rstrip() for line in shown.splitlines())
+
+
+def test_quiet_prints_the_answer_alone(place):
+    given = ("pack", "tiny", "--cap", "9kB", "--set", "pack.tune_tokens=0")
+    loud, quiet = golf(*given, cwd=place), golf(*given, "-q", cwd=place)
+    assert "next:" in loud.stderr and quiet.stderr == ""
+    assert "packed artifacts/tiny/artifact.bin" in quiet.stdout
+    assert "next:" in golf(*given, cwd=place).stderr  # it was asked of one command
+
+
+def test_every_stage_of_a_pack_is_named_with_its_place(place, monkeypatch):
+    from golf import api
+    from golf.runtime.observer import Observer
+
+    monkeypatch.chdir(place)
+    heard: list[str] = []
+    watch = Observer(stage=lambda name, _share: heard.append(name))
+    api.pack("tiny", out="x.bin", settings=["pack.tune_tokens=2048"], device="cpu", observing=nullcontext(watch))
+    places = [name.split(":")[0] for name in heard if name.startswith("pack ")]
+    assert list(dict.fromkeys(places)) == [f"pack {place} of 6" for place in range(1, 7)]

@@ -53,6 +53,13 @@ if TYPE_CHECKING:
 @click.option(
     "--nproc", type=click.IntRange(1, 1024), default=1, help="Processes that share the training, one per GPU."
 )
+@click.option(
+    "--log",
+    "trackers",
+    multiple=True,
+    type=click.Choice(["tensorboard", "wandb", "trackio", "mlflow"]),
+    help="Send the metrics there too (repeatable); offline, unless the tracker's own variables say otherwise.",
+)
 @click.option("--dry-run", is_flag=True, help="Show sizes, optimizers and estimated time; write nothing.")
 @json_option
 def train(
@@ -64,6 +71,7 @@ def train(
     force: bool,
     device: str,
     nproc: int,
+    trackers: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -95,7 +103,7 @@ def train(
         from golf.cli.launch import launch
 
         sys.exit(launch(nproc))
-    _train(resolved, run, device, resume=resume, force=force, as_json=as_json)
+    _train(resolved, run, device, trackers, resume=resume, force=force, as_json=as_json)
 
 
 def _default_recipe(workspace: Workspace) -> Path:
@@ -143,13 +151,25 @@ def _dry_run(recipe: Recipe, device: str, as_json: bool) -> None:
         show(plan_tables(planned))
 
 
-def _train(recipe: Recipe, run: Run, device: str, *, resume: bool, force: bool, as_json: bool) -> None:
+def _train(
+    recipe: Recipe,
+    run: Run,
+    device: str,
+    trackers: tuple[str, ...],
+    *,
+    resume: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
     from golf import api
     from golf.cli.terminal import next_command, show, show_json, watching
+    from golf.cli.trackers import tracked
     from golf.report import training_table
     from golf.runtime.json_values import to_json
 
     watch = watching(recipe.train.steps)
+    if trackers:
+        watch = tracked(watch, trackers, run, recipe)
     result = api.train(recipe, out=run.folder, resume=resume, force=force, device=device, observing=watch)
     if result is None:  # not the first of several processes
         return

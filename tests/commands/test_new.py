@@ -37,7 +37,7 @@ def test_it_writes_a_recipe_and_a_workspace_and_names_the_next_command(folder):
 
 def test_what_it_names_as_the_next_command_trains(folder):
     done = golf("new", ".", "--text", "book.txt", "--cap", "9kB", cwd=folder)
-    command = done.stderr.splitlines()[-1].split()[1:]
+    command = done.stderr.splitlines()[-1].removeprefix("next: golf ").split()
     golf(*command, "--set", "train.steps=1", "--set", "verify.tokens=256", cwd=folder)
     assert (folder / "artifacts" / "mine" / "checkpoint.safetensors").exists()
 

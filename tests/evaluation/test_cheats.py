@@ -64,7 +64,7 @@ def lossy(name):
 def verdict_on(content, folder, *arguments, check):
     (folder / "cheat.bin").write_bytes(content)
     done = golf("verify", "cheat.bin", *arguments, "--json", cwd=folder, check=check)
-    return json.loads(done.stdout) if done.stdout else {"error": done.stderr}
+    return json.loads(done.stdout)
 
 
 @pytest.fixture
@@ -141,9 +141,10 @@ def test_pieces_with_bytes_of_their_own_say_nothing_about_shards(text, shards):
     cheat = inflated(shards, by=300)
     content = artifact(cheat, likeliest(shards), "text.txt")
     given = ("--data", "shards")
-    refused = verdict_on(content, text, *given, "--max-bpb", "1.5", check=2)["error"]
+    refused = verdict_on(content, text, *given, "--max-bpb", "1.5", check=2)["error"]["message"]
     assert "--tokenizer" in refused and "--max-bpb cannot be held" in refused
-    assert "another tokenizer" in verdict_on(content, text, *given, "--tokenizer", "honest.model", check=2)["error"]
+    other = verdict_on(content, text, *given, "--tokenizer", "honest.model", check=2)["error"]["message"]
+    assert "another tokenizer" in other
     found = verdict_on(content, text, *given, "--max-loss", "99", check=0)
     assert (found["bpb"], found["bytes"]) == (None, None)
     known = verdict_on(

@@ -24,10 +24,11 @@ with lock(Run(Path("artifacts/tiny"))):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "env": environment()}
     with subprocess.Popen(command, cwd=trained, **pipes) as first:
         assert first.stdout.readline() == b"held\n"
-        second = golf("pack", "--cap", "9kB", *UNTUNED, "--out", "second.bin", cwd=trained, check=2)
+        before = (trained / "artifacts" / "tiny" / "artifact.bin").read_bytes()
+        second = golf("pack", "--cap", "9kB", *UNTUNED, cwd=trained, check=2)
         first.stdin.close()
     assert str(first.pid) in second.stderr
-    assert not (trained / "second.bin").exists()
+    assert (trained / "artifacts" / "tiny" / "artifact.bin").read_bytes() == before
 
 
 def test_a_file_that_is_replaced_is_read_as_one_of_the_two(trained):

@@ -46,7 +46,7 @@ def packed(trained, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(packed):
-    golf("export", "--out", "submission", "--author", "A", "--github-id", "a", "--blurb", "Small.", cwd=packed)
+    golf("export", RUN, "--out", "submission", "--author", "A", "--github-id", "a", "--blurb", "Small.", cwd=packed)
     return packed / "submission"
 
 

@@ -24,7 +24,7 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Literal
@@ -42,7 +42,7 @@ from golf.packing.results import PackResult
 from golf.packing.timing import reserve
 from golf.recipe import Recipe, find_recipe, load_recipe
 from golf.run.find import find_artifact, find_model, find_run
-from golf.run.folder import Run, from_here, keep_pack, lock
+from golf.run.folder import Run, from_here, keeping_pack, lock
 from golf.run.workspace import find_workspace
 from golf.runtime import durable
 from golf.runtime.device import own_device, resolve_device
@@ -57,13 +57,15 @@ from golf.training.train import train as train_flow
 # What watches long work, entered by the first process once the work begins.
 Observing = AbstractContextManager[Observer]
 Place = str | Path
+# "section.key=value", several of them, or {"section.key": value}.
+Settings = str | Iterable[str] | Mapping[str, object]
 
 
 def train(
     recipe: Place | Recipe = "quickstart",
     *,
     out: Place | None = None,
-    settings: Iterable[str] = (),
+    settings: Settings = (),
     resume: bool = False,
     force: bool = False,
     device: str = "auto",
@@ -71,11 +73,12 @@ def train(
 ) -> TrainResult | None:
     """Train a recipe (a path, a shipped name, or a Recipe) into `out`, by default artifacts/NAME.
 
-    `settings` are "section.key=value". With `resume` the run goes on from its checkpoint, with `force` an earlier run
-    there is replaced. Under torchrun each process trains its share; all but the first return None.
+    `settings` are "section.key=value" or {"section.key": value}. With `resume` the run goes on from its checkpoint,
+    with `force` an earlier run there is replaced. Under torchrun each process trains its share; all but the first
+    return None.
     """
     workspace = find_workspace(Path.cwd())
-    resolved = recipe if isinstance(recipe, Recipe) else load_recipe(find_recipe(str(recipe)), settings)
+    resolved = recipe if isinstance(recipe, Recipe) else load_recipe(find_recipe(str(recipe)), _settings(settings))
     run = Run(from_here(Path(out) if out else workspace.artifacts / resolved.name))
     chosen = own_device(resolve_device(device))
     with joined(chosen) as processes, listening() as stop, ExitStack() as stack:
@@ -107,7 +110,7 @@ def pack(
     cap: int | None = None,
     code_bytes: int | Literal["auto"] | None = None,
     out: Place | None = None,
-    settings: Iterable[str] = (),
+    settings: Settings = (),
     device: str = "auto",
     observing: Observing | None = None,
 ) -> PackResult:
@@ -121,13 +124,15 @@ def pack(
     target = chosen.artifact if out is None else Path(out)
     counted: int | Callable[[Recipe], int] | None
     counted = (lambda recipe: len(script(recipe))) if code_bytes == "auto" else code_bytes
-    own = target == chosen.artifact
+    own = target.resolve() == chosen.artifact.resolve()
     ledger = chosen.ledger if own else target.with_suffix(".ledger.json")
-    # another file touches nothing of the run, so that packs of one run may go side by side
-    with lock(chosen) if own else nullcontext(), listening() as stop, observing or nullcontext(Observer()) as observer:
+    with ExitStack() as stack:
+        if own:  # another file touches nothing of the run, so that packs of one run may go side by side
+            stack.enter_context(lock(chosen))
+        stop = stack.enter_context(listening())
+        observer = stack.enter_context(observing or nullcontext(Observer()))
         replaced = _replaceable(target)
-        if replaced and own:
-            observer.note(f"the pack that was there is kept as {keep_pack(chosen)}")
+        kept = stack.enter_context(keeping_pack(chosen)) if replaced and own else None
         result = pack_flow(
             chosen,
             cap=cap,
@@ -136,13 +141,24 @@ def pack(
             cache=workspace.data,
             device=resolve_device(device),
             stop=stop,
-            settings=settings,
+            settings=_settings(settings),
             observer=observer,
         )
         durable.write_text(ledger, as_text(to_json(result)))
-        if replaced and not own:
+        if kept:
+            observer.note(f"the pack that was there is kept as {kept}")
+        elif replaced:
             observer.note(f"replaced {target}, which had {replaced:,} bytes")
     return result
+
+
+def _settings(given: Settings) -> list[str]:
+    """Settings as the command line has them, of one text, several, or a mapping."""
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, Mapping):
+        return [f"{key}={value}" for key, value in given.items()]
+    return list(given)
 
 
 def _replaceable(target: Path) -> int | None:
@@ -178,8 +194,11 @@ def verify(
     coded and decoded. Nothing is raised for a bound that is broken: look at `passed` and `loss_held`.
     """
     given = {"cap": cap, "code_bytes": code_bytes, "max_bpb": max_bpb, "max_loss": max_loss}
+    for key, value in given.items():
+        if value is not None and not isinstance(value, (int, float)):
+            raise UsageError(f"{key} must be a number, got {value!r}")
     bounds = Bounds(**{key: Bound(value, "caller") for key, value in given.items() if value is not None})
-    choice = TextChoice(data=None if data is None else Path(data), tokens=tokens)
+    choice = TextChoice(data=_text(data), tokens=tokens)
     path = find_artifact(None if artifact is None else Path(artifact), find_workspace(Path.cwd()).artifacts)
     with listening() as stop, observing or nullcontext(Observer()) as observer:
         return verify_flow(
@@ -191,6 +210,12 @@ def verify(
             stop=stop,
             observer=observer,
         )
+
+
+def _text(data: Place | None) -> Path | None:
+    if data is not None and not Path(data).exists():
+        raise UsageError(f"{data} does not exist; name a text, or a folder of shards")
+    return None if data is None else Path(data)
 
 
 def evaluate(
@@ -207,7 +232,7 @@ def evaluate(
 ) -> Evaluation:
     """Loss and bits per byte of an artifact, a checkpoint or a run on any text, with any window and stride."""
     path = find_model(None if model is None else Path(model), find_workspace(Path.cwd()).artifacts)
-    choice = TextChoice(None if data is None else Path(data), tokens, window, text_field=text_field)
+    choice = TextChoice(_text(data), tokens, window, text_field=text_field)
     with listening() as stop, observing or nullcontext(Observer()) as observer:
         return evaluate_flow(
             path,

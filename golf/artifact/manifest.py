@@ -68,8 +68,8 @@ class Claim:
 
     `float_val_loss` and `float_bpb` are those of the checkpoint; `tokens` and `bytes` count the text that was scored,
     whose SHA-256 (hex) is `text_sha256`; `tolerance` is in nats per token. `restoring_bits` are those that the tokens
-    leave out, `counted_bytes` the bytes that the tokens count as in the contest; both are absent where nothing is left
-    out. Up to version 8 no claim counts them, and `bytes` and `text_sha256` are of what the tokens decode to.
+    leave out, `counted_bytes` the bytes that the tokens count as in the contest; both are absent where nothing is
+    left out. Up to version 8 no claim counts them, and `bytes` and `text_sha256` are of what the tokens decode to.
     """
 
     val_loss: float
@@ -87,10 +87,13 @@ class Claim:
 
     @property
     def contest_bpb(self) -> float:
-        """The contest's bits per byte, which leave out what the tokenizer changed; `bpb` where it changed nothing."""
-        if not self.restoring_bits:
+        """The contest's bits per byte, which leave out what the tokenizer changed; `bpb` where it changed nothing.
+
+        Claims of golf 0.11.0 do not have it: there it is `bpb` too.
+        """
+        if not self.counted_bytes:
             return self.bpb
-        return self.val_loss / math.log(2) * self.tokens / self.counted_bytes if self.counted_bytes else math.inf
+        return self.val_loss / math.log(2) * self.tokens / self.counted_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,13 +129,13 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """Give the JSON object, but for its key "sections"; `manifest_from_json` is the inverse."""
         document = asdict(self)
-        if self.claim is not None and not self.claim.restoring_bits:
-            for key in _OF_LOSSY_TOKENIZERS:
+        for key in _OF_LOSSY_TOKENIZERS if self.claim is not None else ():
+            if not document["claim"][key]:
                 del document["claim"][key]
         return document
 
 
-# Keys of a claim that are there iff the tokens leave out something of the text.
+# Keys of a claim that are there iff the tokens leave out something of the text (the second since golf 0.11.1).
 _OF_LOSSY_TOKENIZERS = frozenset({"restoring_bits", "counted_bytes"})
 
 
@@ -201,10 +204,13 @@ def _shape(value: Json, where: str, kind: str) -> tuple[int, ...]:
 
 
 def _claim(value: Json, version: int) -> Claim:
-    lossy = version >= RESTORING_FROM and isinstance(value, dict) and not _OF_LOSSY_TOKENIZERS.isdisjoint(value)
-    record = as_object(value, "claim", keys=keys_of(Claim) - (frozenset() if lossy else _OF_LOSSY_TOKENIZERS))
-    lowest = {"restoring_bits": 1, "counted_bytes": 0} if lossy else {}
-    counts = {key: as_integer(record[key], f"claim.{key}", least, MAX_INTEGER) for key, least in lowest.items()}
+    there = (
+        _OF_LOSSY_TOKENIZERS & value.keys() if version >= RESTORING_FROM and isinstance(value, dict) else frozenset()
+    )
+    record = as_object(value, "claim", keys=keys_of(Claim) - _OF_LOSSY_TOKENIZERS | there)
+    if there == {"counted_bytes"}:
+        raise DamagedFile(PART, "claim.counted_bytes is there without claim.restoring_bits")
+    counts = {key: as_integer(record[key], f"claim.{key}", 1, MAX_INTEGER) for key in sorted(there)}
     return Claim(
         val_loss=as_loss(record["val_loss"], "claim.val_loss"),
         bpb=as_loss(record["bpb"], "claim.bpb"),

@@ -87,7 +87,8 @@ def main() -> None:
         click.echo(message, err=True)
         if "--json" in sys.argv and not out.used:
             kind = "interrupted" if code > 128 else _KINDS.get(code, "failure")
-            told = {"kind": kind, "message": message.removeprefix("error: "), "exit_code": code}
+            sentence = error.format_message() if isinstance(error, click.ClickException) else message
+            told = {"kind": kind, "message": sentence.removeprefix("error: "), "exit_code": code}
             click.echo(json.dumps({"error": told}))
             out.flush()
     leave(code if isinstance(code, int) else 0)
@@ -102,7 +103,7 @@ def _failure(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, click.ClickException):
         shown = io.StringIO()
         error.show(shown)
-        return visible(shown.getvalue().rstrip("\n"), lines=True), error.exit_code
+        return visible(shown.getvalue().rstrip("\n").replace("\t", "  "), lines=True), error.exit_code
     if isinstance(error, GolfError):
         mistakes = error.mistakes if isinstance(error, RecipeError) else [str(error)]
         begin = "" if isinstance(error, Interrupted) else "error: "  # a stop that was asked for is no error

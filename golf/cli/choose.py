@@ -9,6 +9,7 @@ from golf.errors import UsageError
 
 if TYPE_CHECKING:
     from golf.run.folder import Run
+    from golf.run.workspace import Workspace
 
 
 def artifacts() -> Path:
@@ -58,3 +59,15 @@ def _say(given: Path | None, found: Path) -> None:
 
     if given is None or (given != found and given.name == found.name and given.suffix):
         note(f"{found}, of the newest run" if found.suffix else f"{found}, the newest run")
+
+
+def default_recipe(workspace: Workspace) -> Path:
+    """The recipe that golf.toml names, or quickstart; an error says whose word it was."""
+    from golf.errors import RecipeError
+    from golf.recipe import find_recipe
+
+    try:
+        return find_recipe(workspace.recipe)
+    except RecipeError as error:
+        place = workspace.root / "golf.toml"
+        raise RecipeError([f"{place}: workspace.recipe = {mistake}" for mistake in error.mistakes]) from None

@@ -30,6 +30,10 @@ class Pieces(click.ParamType[int]):
         return int(number)
 
 
+# Bytes: manifest, tables and a model of the smallest shape.
+_LEAST_CAP = 2_000
+
+
 @click.command(
     short_help="Write a first recipe for your own text.",
     epilog="""Examples:
@@ -58,6 +62,10 @@ def new(folder: Path, text: Path | None, cap: int, name: str, tokenizer: int | N
     from golf.runtime import durable
 
     source = folder / "text.txt" if text is None else text
+    if folder.resolve() != Path.cwd():  # golf.toml counts in the folder alone, where other paths would lead elsewhere
+        source = source.resolve()
+    if cap < _LEAST_CAP:
+        raise UsageError(f"--cap {cap}: a file of golf takes over {_LEAST_CAP:,} bytes; write 60kB for 60,000 bytes")
     starter = Starter(name, cap, str(source), _bytes_of(source), tokenizer)
     content = starter_toml(starter)
     # before anything is written, and before the name becomes a path
@@ -81,8 +89,13 @@ def new(folder: Path, text: Path | None, cap: int, name: str, tokenizer: int | N
 def _bytes_of(source: Path) -> int | None:
     """Bytes of the text; None where it is not there yet."""
     from golf.data.textfiles import text_bytes
+    from golf.errors import UsageError
 
-    return text_bytes(source) if source.exists() else None
+    if not source.exists():
+        return None
+    if (size := text_bytes(source)) == 0:
+        raise UsageError(f"{source} is empty; name a text")
+    return size
 
 
 def _advise(starter: Starter, source: Path) -> None:
@@ -90,6 +103,8 @@ def _advise(starter: Starter, source: Path) -> None:
 
     if starter.text_bytes is None:
         note(f"{source} does not exist, seen from here; put your text there before training")
+    elif starter.cap > 2 * starter.size.weights(starter.vocab_size):
+        note(f"a cap of {starter.cap:,} is more than the largest shape of golf new fills; make model.width larger")
     elif starter.steps < starter.wanted_steps:
         note(
             f"{starter.text_bytes:,} bytes of text are little for a cap of {starter.cap:,}: the recipe reads them "

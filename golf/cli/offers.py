@@ -34,7 +34,7 @@ def recipes(_context: click.Context, _parameter: click.Parameter, typed: str) ->
 
 
 def runs(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[Offer]:
-    """Folders of the workspace's artifacts that hold a run, as seen from the working folder; else any folder."""
+    """Names of the workspace's runs, or their folders where one is begun; else any folder."""
 
     def found() -> Iterator[str]:
         from golf.run.folder import Run, from_here
@@ -42,7 +42,9 @@ def runs(_context: click.Context, _parameter: click.Parameter, typed: str) -> li
 
         for folder in find_workspace(Path.cwd()).artifacts.glob("*/"):
             if any(file.exists() for file in Run(folder).files):
-                yield str(from_here(folder))
+                yield folder.name
+                if typed.startswith(str(from_here(folder.parent))):
+                    yield str(from_here(folder))
 
     return _offers(found, typed, otherwise="dir")
 

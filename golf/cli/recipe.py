@@ -73,11 +73,13 @@ def list_(as_json: bool) -> None:
 @json_option
 def show_(name: str | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Print the recipe NAME, a path or a shipped one's name (by default golf.toml's), as whole TOML."""
+    from golf.cli.choose import default_recipe
     from golf.cli.terminal import show_json
     from golf.recipe import find_recipe, load_recipe, recipe_to_toml
     from golf.run.workspace import find_workspace
 
-    found = load_recipe(find_recipe(name or find_workspace(Path.cwd()).recipe), settings)
+    source = find_recipe(name) if name else default_recipe(find_workspace(Path.cwd()))
+    found = load_recipe(source, settings)
     if as_json:
         show_json(found.model_dump(mode="json"))
     else:
@@ -101,12 +103,12 @@ def check(files: tuple[Path, ...], as_json: bool) -> None:
     """
     from golf.cli.terminal import show_json
     from golf.errors import RecipeError, UsageError
-    from golf.recipe import load_recipe
+    from golf.recipe import find_recipe, load_recipe
 
     mistakes: dict[Path, list[str]] = {}
     for file in files:
         try:
-            load_recipe(file)
+            load_recipe(find_recipe(str(file)))
             mistakes[file] = []
         except RecipeError as error:
             mistakes[file] = error.mistakes

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
   golf report quickstart --sample "def main(" """.rstrip(),
 )
 @click.argument("runs", nargs=-1, type=UserPath(), shell_complete=offers.runs)
-@click.option("--out", type=UserPath(), help="The file to write; default: report.html in the run.")
+@click.option(
+    "--out", type=UserPath(), help="The file to write; default: report.html in the run, of several beside them."
+)
 @click.option("--sample", metavar="PROMPT", help="Let each artifact continue this text by 60 tokens.")
 @click.option("--force", is_flag=True, help="Overwrite a file that is no report.")
 @json_option
@@ -40,7 +42,8 @@ def report(runs: tuple[Path, ...], out: Path | None, sample: str | None, force: 
     from golf.runtime import durable
 
     chosen = _chosen(runs)
-    target = out or chosen[0].report
+    # of several runs beside them, so that no run's own report is replaced
+    target = out or (chosen[0].report if len(chosen) == 1 else chosen[0].folder.parent / "report.html")
     if not force:
         _refuse_other_files(target, BEGINNING.encode())
     found = [read_run(run.folder) for run in chosen]

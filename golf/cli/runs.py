@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 
 from golf.cli import offers
 from golf.cli.options import UserPath, json_option
+from golf.runtime.visible import visible
 
 if TYPE_CHECKING:
     from golf.run.folder import Run
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 def runs(context: click.Context, as_json: bool) -> None:
     """List the runs of the workspace: recipe, state, steps, losses, size of the artifact, and when."""
     if context.invoked_subcommand is not None:
+        if as_json:
+            raise click.UsageError(f"write --json after {context.invoked_subcommand}")
         return
     from golf.cli.choose import artifacts
     from golf.cli.terminal import note, show, show_json
@@ -100,10 +104,11 @@ def rm(names: tuple[Path, ...], yes: bool) -> None:
     Asks first; a folder that is no run, or that a training holds, is never touched.
     """
     from golf.cli.choose import chosen_run
+    from golf.cli.terminal import note
     from golf.errors import UsageError
     from golf.run.find import is_run
 
-    found = [chosen_run(name) for name in names]
+    found = list({run.folder.resolve(): run for run in map(chosen_run, names)}.values())
     for run in found:
         if not is_run(run.folder):
             raise UsageError(f"{run.folder} is no run of golf; nothing was removed")
@@ -111,7 +116,9 @@ def rm(names: tuple[Path, ...], yes: bool) -> None:
     if not yes:
         if not sys.stdin.isatty():
             raise UsageError(f"there is no terminal to ask on; remove {listed} with --yes")
-        click.confirm(f"remove {listed}?", abort=True, err=True)
+        if not click.confirm(visible(f"remove {listed}?"), err=True):
+            note("nothing was removed")
+            return
     for run in found:
         _remove(run)
 
@@ -124,10 +131,12 @@ def _remove(run: Run) -> None:
     with lock(run):
         size = sum(path.stat().st_size for path in (*run.files, *run.earlier_packs) if path.is_file())
         run.clear()
-    left = [path.name for path in run.folder.iterdir() if path.name != LOCK]
+        left = sorted(path.name for path in run.folder.iterdir() if path.name not in (LOCK, f"{LOCK}.owner"))
+        if not left:  # still locked: a process that has it open sees that it was removed, and gives up
+            (run.folder / LOCK).unlink()
     if left:
-        note(f"{run.folder} stays, since golf did not write {', '.join(sorted(left)[:3])}")
+        note(f"{run.folder} stays, since golf did not write {', '.join(left[:3])}")
     else:
-        (run.folder / LOCK).unlink(missing_ok=True)
-        run.folder.rmdir()
-    click.echo(f"removed {run.folder}: {size:,} bytes")
+        with suppress(OSError):
+            run.folder.rmdir()
+    click.echo(visible(f"removed {run.folder}: {size:,} bytes"))

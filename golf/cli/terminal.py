@@ -59,7 +59,7 @@ def show(tables: Iterable[RenderableType]) -> None:
 
 def show_json(value: dict[str, Any]) -> None:
     """Print one JSON object to stdout."""
-    print(json.dumps(finite(value), allow_nan=False))
+    print(json.dumps(finite(value), allow_nan=False, default=str))  # a recipe may hold dates, as TOML has them
 
 
 def note(text: str) -> None:

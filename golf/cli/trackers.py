@@ -31,8 +31,12 @@ def tracked(
         def record(figures: dict[str, Any]) -> None:
             observer.record(figures)
             scalars = numbers(figures)
-            for log in logs:
-                log(scalars, figures["step"])
+            for log in list(logs):
+                try:
+                    log(scalars, figures["step"])
+                except Exception as error:  # a tracker's fault must not end a training
+                    logs.remove(log)
+                    observer.note(f"a tracker failed and gets no more records: {error}")
 
         yield replace(observer, record=record)
 

@@ -14,7 +14,6 @@ from golf.cli.options import UserPath, device_option, json_option
 if TYPE_CHECKING:
     from golf.recipe import Recipe
     from golf.run.folder import Run
-    from golf.run.workspace import Workspace
 
 
 @click.command(
@@ -79,6 +78,7 @@ def train(
 
     Writes recipe.toml, metrics.jsonl and checkpoint.safetensors into the run's folder. Ctrl-C saves and stops.
     """
+    from golf.cli.choose import default_recipe
     from golf.errors import UsageError
     from golf.recipe import find_recipe, load_recipe
     from golf.run.folder import Run, from_here
@@ -92,7 +92,7 @@ def train(
     if resume and recipe is None and out is not None and Run(out).recipe.exists():
         source = Run(out).recipe  # the run's own resolved recipe
     else:
-        source = find_recipe(recipe) if recipe else _default_recipe(workspace)
+        source = find_recipe(recipe) if recipe else default_recipe(workspace)
     resolved = load_recipe(source, settings)
     if dry_run:
         _dry_run(resolved, device, as_json)
@@ -104,18 +104,6 @@ def train(
 
         sys.exit(launch(nproc))
     _train(resolved, run, device, trackers, resume=resume, force=force, as_json=as_json)
-
-
-def _default_recipe(workspace: Workspace) -> Path:
-    """The recipe that golf.toml names, or quickstart; an error says whose word it was."""
-    from golf.errors import RecipeError
-    from golf.recipe import find_recipe
-
-    try:
-        return find_recipe(workspace.recipe)
-    except RecipeError as error:
-        place = workspace.root / "golf.toml"
-        raise RecipeError([f"{place}: workspace.recipe = {mistake}" for mistake in error.mistakes]) from None
 
 
 def _interrupted(artifacts: Path) -> Path | None:

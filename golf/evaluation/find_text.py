@@ -152,6 +152,8 @@ class TextFinder:
         place = section.val_path or section.path
         if place is None:
             return _sound(NamedText(_STDLIB, chosen_by, self._split(section, limit)))
+        if theirs and not user_path(place).exists():
+            raise DataError(f"{place}, the text that the artifact names, is not here; name it, or another, with --data")
         if theirs:
             self.note(f"reading {place}, the text that the artifact names")
         if section.source == "shards":

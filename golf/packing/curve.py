@@ -63,7 +63,7 @@ def curve(
     found: list[CurvePoint] = []
     smallest = smallest_size(encoder)
 
-    def so_far() -> Curve:
+    def so_far(others: Iterable[CurvePoint] = ()) -> Curve:
         return Curve(
             run=run.folder,
             weights=encoder.weights,
@@ -71,7 +71,7 @@ def curve(
             float_loss=float_score.loss,
             float_bpb=float_score.bpb,
             cap=inputs.recipe.budget.cap - inputs.recipe.budget.code_bytes,
-            points=sorted(found, key=lambda point: point.size),
+            points=sorted([*found, *others], key=lambda point: point.size),
             seconds=stages.seconds,
             inputs=digest,
         )
@@ -83,17 +83,19 @@ def curve(
         return _point(byte_budget, kept, score_as_written(inputs, kept.solution.built, run.artifact, observer))
 
     def add(byte_budget: int) -> CurvePoint:
-        point = measure(byte_budget)
+        known, point = byte_budget in made, measure(byte_budget)
         found.append(point)
         stage = f"{point.size} bytes"
         stages.done(stage)
-        keep(so_far())
-        how = "made before" if byte_budget in made else f"{stages.seconds[stage]:.0f} s"
+        made.pop(byte_budget, None)
+        keep(so_far(made.values()))  # an interruption loses no point that was there
+        how = "made before" if known else f"{stages.seconds[stage]:.0f} s"
         observer.note(f"point {len(found)} of {points}: {point.size:,} bytes, {point.bpb:.4f} bits per byte, {how}")
         return point
 
     for byte_budget in _sizes(smallest, add(_ROOMY).size, points):
         add(byte_budget)
+    keep(so_far())
     return so_far()
 
 

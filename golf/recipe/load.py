@@ -15,13 +15,13 @@ from golf.runtime.shipped import shipped_recipes
 
 
 def find_recipe(name: str) -> Path:
-    """The file of the recipe `name`: a path, else one of the working folder's `recipes/`, else a shipped one.
+    """The file of the recipe `name`: a path, else NAME.toml here or in `recipes/`, else a shipped one.
 
     A folder of that name is ignored. Raises RecipeError with a suggestion if there is none.
     """
     shipped = shipped_recipes()
     file = f"{name.removesuffix('.toml')}.toml"
-    for candidate in (user_path(name), Path("recipes") / file, shipped / file):
+    for candidate in (user_path(name), Path(file), Path("recipes") / file, shipped / file):
         if _can_be_read(candidate):
             return candidate
     raise RecipeError([f"{show(name)}: no such recipe{_suggest_recipe(name, shipped)}"])

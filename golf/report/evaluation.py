@@ -10,7 +10,9 @@ from golf.report.tables import table
 
 def evaluation_table(result: Evaluation) -> Table:
     """Bits per byte, and all values that it was computed from."""
-    made = table(f"measured {result.model}", "", "")
+    model = result.model
+    floats = model.is_dir() or model.suffix == ".safetensors"
+    made = table(f"measured {model}{', before packing' if floats else ''}", "", "")
     made.add_row("text", result.text)
     windows = f"{result.window} tokens"
     made.add_row("windows", f"{windows}, each scoring its last {result.stride}" if result.stride else windows)

@@ -26,7 +26,12 @@ def literal(text: str, *, lines: bool = False) -> Text:
 def table(title: str, *columns: str, text_columns: int = 1) -> PlainTable:
     """An empty table; the first `text_columns` columns are left-aligned, the others hold numbers."""
     made = PlainTable(
-        title=literal(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+        title=literal(title),
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_header=any(columns),
     )
     for index, column in enumerate(columns):
         numbers = index >= text_columns

@@ -5,7 +5,9 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
-from golf.errors import EnvironmentFailure, UsageError
+from golf.artifact import check_start
+from golf.errors import EnvironmentFailure, GolfError, UsageError
+from golf.recipe import load_recipe
 from golf.run.folder import LOCK, Run, from_here
 from golf.runtime.regular import regular
 
@@ -24,7 +26,27 @@ def runs_in(artifacts: Path) -> list[Run]:
 
 def is_run(folder: Path) -> bool:
     """Whether golf wrote a run, or a pack of one, into `folder`."""
-    return any(file.is_file() for file in (*Run(folder).files, folder / LOCK))
+    run = Run(folder)
+    if run.checkpoint.is_file() or run.previous_checkpoint.is_file() or _is_artifact(run.artifact):
+        return True
+    # a training that was not saved yet, or a copy without weights; not files that happen to have such names
+    return (run.metrics.is_file() or (folder / LOCK).is_file()) and _is_recipe(run.recipe)
+
+
+def _is_recipe(path: Path) -> bool:
+    try:
+        load_recipe(path)
+    except GolfError:
+        return False
+    return True
+
+
+def _is_artifact(path: Path) -> bool:
+    try:
+        check_start(path)
+    except GolfError:
+        return False
+    return True
 
 
 def newest_run(artifacts: Path, having: str = CHECKPOINT) -> Run:
@@ -63,16 +85,25 @@ def find_run(given: Path | None, artifacts: Path, *, having: str = CHECKPOINT) -
     """
     if given is None:
         return Run(from_here(newest_run(artifacts, having).folder))
+    named = artifacts / given
+    if _is_name(given) and not is_run(given) and is_run(named):
+        return Run(from_here(named))
     if regular(given).is_dir():
-        return Run(from_here(given))
+        return _sound(Run(from_here(given)))
     if given.is_file():
-        run = Run(given.parent)
-        if given in run.files and is_run(run.folder):
+        run = Run(from_here(given.parent))
+        if given.name in [file.name for file in run.files] and is_run(run.folder):
             return run
         raise UsageError(f"{given} is no run but a file; name the folder of a run, or its name")
-    if _is_name(given) and (artifacts / given).is_dir():
-        return Run(from_here(artifacts / given))
+    if _is_name(given) and named.is_dir():
+        return _sound(Run(from_here(named)))
     raise UsageError(f"{given} is no folder and no run{_suggestion(given, artifacts)}")
+
+
+def _sound(run: Run) -> Run:
+    if not is_run(run.folder):
+        raise UsageError(f"{run.folder} is no run of golf; make one with: golf train --out FOLDER")
+    return run
 
 
 def find_artifact(given: Path | None, artifacts: Path) -> Path:
@@ -95,11 +126,13 @@ def find_artifact(given: Path | None, artifacts: Path) -> Path:
 
 def find_model(given: Path | None, artifacts: Path) -> Path:
     """What `golf evaluate` measures: an artifact or a checkpoint's file, or a run's folder, by its name too."""
-    if given is not None and (regular(given).exists() or not _is_name(given)):
-        return given
-    if given is not None and (artifacts / given).is_dir():
-        return from_here(artifacts / given)
-    return find_artifact(given, artifacts)
+    if given is not None:
+        if regular(given).exists() or not _is_name(given):
+            return given
+        run = artifacts / given
+        return from_here(run) if run.is_dir() else find_artifact(given, artifacts)
+    newest = newest_run(artifacts)
+    return from_here(newest.artifact if newest.artifact.is_file() else newest.folder)
 
 
 def interrupted_run(artifacts: Path) -> Run | None:

@@ -106,21 +106,27 @@ class Run:
             path.unlink(missing_ok=True)
 
 
-def keep_pack(run: Run) -> Path:
-    """Copy the run's pack, which is about to be replaced, and its ledger to names with its size; returns the pack's.
+@contextmanager
+def keeping_pack(run: Run) -> Iterator[Path]:
+    """Within the block the run's pack may be replaced: it and its ledger stay under names with its size.
 
-    A pack that is kept already is not copied again.
+    Yields the pack's. Where the block fails, copies that were made for it are removed.
     """
     content = run.artifact.read_bytes()
     names = (f"artifact-{len(content)}" + (f"-{n}" if n > 1 else "") for n in count(1))
     tries = (run.folder / f"{name}.bin" for name in names)
     kept = next(path for path in tries if not path.exists() or path.read_bytes() == content)
-    if not kept.exists():
-        durable.write_bytes(kept, content)
-        if run.ledger.exists():
-            ledger = kept.with_name(kept.stem.replace("artifact", "ledger") + ".json")
-            durable.write_bytes(ledger, run.ledger.read_bytes())
-    return kept
+    made = [] if kept.exists() else [kept, kept.with_name(kept.stem.replace("artifact", "ledger") + ".json")]
+    for path, source in zip(made, (run.artifact, run.ledger), strict=False):
+        if source.exists():
+            durable.write_bytes(path, source.read_bytes())
+    try:
+        yield kept
+    except BaseException:
+        if run.artifact.read_bytes() == content:  # else the copy is the only one
+            for path in made:
+                path.unlink(missing_ok=True)
+        raise
 
 
 def recipe_differences(run: Run, recipe: Recipe) -> list[str]:

@@ -59,6 +59,8 @@ def prepare() -> PatientStream:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # which takes the lowest free descriptor
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115 (open until the process ends)
     streams = []
     for stream, losses in ((sys.stdout, BrokenPipeError), (sys.stderr, OSError)):
         stream = stream or Path(os.devnull).open("w")  # noqa: SIM115 (open until the process ends)

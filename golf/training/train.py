@@ -17,7 +17,7 @@ from golf.optim import Optimizers
 from golf.recipe import Recipe, recipe_to_toml
 from golf.run.checkpoint import tensor_digest
 from golf.run.find import is_run
-from golf.run.folder import Run, append_metrics, is_other_run, recipe_differences, truncate_metrics
+from golf.run.folder import LOCK, Run, append_metrics, is_other_run, recipe_differences, truncate_metrics
 from golf.runtime import durable
 from golf.runtime.clock import Clock, peak_flops, steps_within
 from golf.runtime.interrupt import StopFlag
@@ -94,7 +94,7 @@ def claim_folder(
     """
     if run.folder.exists() and not run.folder.is_dir():
         raise UsageError(f"{run.folder} is a file; name a folder with --out")
-    if not is_run(run.folder) and (others := _others(run.folder)):
+    if not (is_run(run.folder) or (run.folder / LOCK).exists()) and (others := _others(run.folder)):
         raise UsageError(f"{run.folder} holds other things ({others}) and no run; name a folder of its own with --out")
     held = run.checkpoint.exists() or run.previous_checkpoint.exists()
     if resume:

@@ -61,7 +61,8 @@ def test_recipes_are_offered(folder, before):
     "before", [("pack",), ("evaluate",), ("export",), ("export", "runs/quick"), ("train", "--out")]
 )
 def test_runs_are_offered(folder, before):
-    assert offered(*before, "") == {"runs/quick", "runs/quiet"}
+    assert offered(*before, "") == {"quick", "quiet"}
+    assert offered(*before, "runs/q") == {"runs/quick", "runs/quiet"}
     assert offered(*before, "runs/quic") == {"runs/quick"}
     assert kinds(*before, "x") == {"dir"}
 

@@ -29,7 +29,7 @@ def test_it_writes_a_recipe_and_a_workspace_and_names_the_next_command(folder):
     done = golf("new", "mine", "--text", "book.txt", "--cap", "60kB", cwd=folder)
     recipe = load_recipe(folder / "mine" / "mine.toml")
     assert (recipe.name, recipe.budget.cap) == ("mine", 60_000)
-    assert (recipe.data.source, recipe.data.path) == ("text", "book.txt")
+    assert (recipe.data.source, recipe.data.path) == ("text", str(folder / "book.txt"))
     assert done.stdout.splitlines() == ["mine/mine.toml", "mine/golf.toml"]
     assert done.stderr.splitlines()[-1] == "next: golf train mine/mine.toml"
     assert load_recipe(find_recipe(find_workspace(folder / "mine").recipe)) == recipe
@@ -63,12 +63,12 @@ def test_a_name_that_is_no_name_writes_nothing(folder, name):
 def test_a_text_of_any_name_is_what_the_recipe_reads(folder, path):
     (folder / path).write_text(TEXT)
     golf("new", "mine", "--text", path, cwd=folder)
-    assert load_recipe(folder / "mine" / "mine.toml").data.path == path
+    assert load_recipe(folder / "mine" / "mine.toml").data.path == str(folder / path)
 
 
 def test_a_text_that_is_not_there_yet_is_told(folder):
     done = golf("new", "mine", cwd=folder)
-    assert load_recipe(folder / "mine" / "mine.toml").data.path == "mine/text.txt"
+    assert load_recipe(folder / "mine" / "mine.toml").data.path == str(folder / "mine" / "text.txt")
     assert "mine/text.txt does not exist" in done.stderr
 
 

@@ -85,7 +85,7 @@ def test_check_tells_all_mistakes_of_all_files(folder):
     (folder / "broken.toml").write_text("name =")
     done = golf("recipe", "check", "mine.toml", "wrong.toml", "broken.toml", "nowhere.toml", cwd=folder, check=2)
     assert done.stdout == "mine.toml: sound\n"
-    for named in ("wrong.toml: model.layers", "wrong.toml: model.widht", "broken.toml: ", "nowhere.toml: "):
+    for named in ("wrong.toml: model.layers", "wrong.toml: model.widht", "broken.toml: ", "nowhere.toml"):
         assert named in done.stderr
     found = golf_json("recipe", "check", "mine.toml", "wrong.toml", cwd=folder, check=2)["files"]
     assert [(each["file"], each["sound"], len(each["mistakes"])) for each in found] == [

@@ -1,5 +1,6 @@
 """`golf runs`, and what every command does with the name of a run."""
 
+import io
 import json
 import shutil
 from contextlib import nullcontext
@@ -146,7 +147,6 @@ def test_an_edited_recipe_is_noticed(place):
 
 
 def test_a_prompt_comes_from_stdin_too(place, monkeypatch):
-    import io
     import sys
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"def f")))
@@ -182,3 +182,101 @@ def test_every_stage_of_a_pack_is_named_with_its_place(place, monkeypatch):
     api.pack("tiny", out="x.bin", settings=["pack.tune_tokens=2048"], device="cpu", observing=nullcontext(watch))
     places = [name.split(":")[0] for name in heard if name.startswith("pack ")]
     assert list(dict.fromkeys(places)) == [f"pack {place} of 6" for place in range(1, 7)]
+
+
+def test_a_folder_of_files_with_such_names_is_no_run(place):
+    """Whatever it holds, nothing in it is removed, and no lock is left in it."""
+    mine = place / "mine"
+    mine.mkdir()
+    for name in ("recipe.toml", "metrics.jsonl", "result.json", "report.html", "ledger.json", "artifact.bin"):
+        (mine / name).write_text("mine")
+    for command in (("runs", "rm", "mine", "--yes"), ("pack", "mine"), ("curve", "mine"), ("report", "mine")):
+        assert "no run" in golf(*command, cwd=place, check=2).stderr
+    assert len(list(mine.iterdir())) == 6
+    (place / "empty").mkdir()
+    golf("pack", "empty", cwd=place, check=2)
+    assert not list((place / "empty").iterdir())
+
+
+def test_a_run_named_twice_is_removed_once_and_no_is_no(place, monkeypatch):
+    import sys
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    assert "nothing was removed" in golf("runs", "rm", "other", cwd=place).stderr
+    assert golf("runs", "rm", "other", "artifacts/other", "--yes", cwd=place).stdout.count("removed") == 1
+    assert not (place / "artifacts" / "other").exists()
+    assert "write --json after compare" in golf("runs", "--json", "compare", "a", "b", cwd=place, check=2).stderr
+
+
+def test_a_recipe_of_another_hand_does_not_break_the_list(place):
+    recipe = place / "artifacts" / "other" / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("seed = 4", "seed = 1979-05-27"))
+    assert len(golf_json("runs", cwd=place)["runs"]) == 2
+    assert golf_json("runs", "compare", "tiny", "other", cwd=place)["recipe_differences"]["seed"] == [3, "1979-05-27"]
+
+
+def test_a_folder_that_is_no_run_does_not_hide_a_run_of_its_name(place):
+    (place / "tiny").mkdir()
+    assert golf_json("verify", "tiny", "--caps-only", cwd=place)["passed"]
+
+
+def test_the_runs_own_artifact_is_its_own_however_it_is_spelled(place):
+    run = Run(place / "artifacts" / "tiny")
+    given = ("--cap", "9kB", "--set", "pack.tune_tokens=0")
+    size = run.artifact.stat().st_size
+    done = golf("pack", "tiny", "--out", run.artifact, *given, cwd=place)
+    assert "kept as" in " ".join(done.stderr.split()) and (run.folder / f"artifact-{size}.bin").exists()
+    assert json.loads(run.ledger.read_text())["size"] == run.artifact.stat().st_size
+    with lock(run):
+        assert "in use" in golf("pack", run.checkpoint, *given, cwd=place, check=2).stderr
+
+
+def test_the_earlier_pack_is_never_lost(place, monkeypatch):
+    """Even where the ledger cannot be written after the new pack is there."""
+    from golf import api
+    from golf.errors import EnvironmentFailure
+
+    run = Run(place / "artifacts" / "tiny")
+    before = run.artifact.read_bytes()
+
+    def full(*_arguments):
+        raise EnvironmentFailure("the disk is full")
+
+    monkeypatch.setattr(api.durable, "write_text", full)
+    golf("pack", "tiny", "--cap", "9kB", "--set", "pack.tune_tokens=0", cwd=place, check=5)
+    assert before in (path.read_bytes() for path in run.folder.glob("artifact*.bin"))
+
+
+def test_a_pack_that_fails_leaves_no_copy_of_the_one_before(place):
+    run = place / "artifacts" / "tiny"
+    before = sorted(path.name for path in run.iterdir())
+    golf("pack", "tiny", "--cap", "500", cwd=place, check=2)
+    assert sorted(path.name for path in run.iterdir()) == before
+
+
+def test_a_text_that_moved_is_asked_for_with_data(place):
+    (place / "text.txt").rename(place / "moved.txt")
+    assert "name it, or another, with --data" in golf("verify", "tiny", cwd=place, check=2).stderr
+    golf("verify", "tiny", "--data", "moved.txt", cwd=place)
+
+
+def test_a_run_is_measured_by_its_checkpoint_and_that_is_said(place):
+    assert "before packing" in golf("evaluate", "tiny", "--tokens", "129", cwd=place).stdout
+    (place / "artifacts" / "tiny" / "artifact.bin").unlink()
+    assert golf_json("evaluate", "--tokens", "129", cwd=place)["tokens"] == 128  # the newest, packed or not
+
+
+def test_the_front_door_takes_settings_as_people_write_them(place, monkeypatch):
+    import golf as package
+    from golf.errors import UsageError
+
+    monkeypatch.chdir(place)
+    for number, settings in enumerate(("train.steps=2", ["train.steps=2"], {"train.steps": 2})):
+        assert package.train("tiny", settings=settings, out=f"artifacts/s{number}", device="cpu").steps == 2
+    for wrong in ({"max_bpb": "2"}, {"data": "none.txt"}):
+        with pytest.raises(UsageError):
+            package.verify("tiny", device="cpu", **wrong)

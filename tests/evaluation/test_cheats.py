@@ -215,6 +215,7 @@ def test_a_claim_about_what_is_known_by_heart_holds_for_that_slice_alone(by_hear
         ({"bytes": 99_999}, 3),
         ({"restoring_bits": 77, "bpb": 0.01}, 3),
         ({"restoring_bits": 123_456_789}, 3),
+        ({"restoring_bits": 77, "counted_bytes": 9}, 3),
         ({"text_sha256": "0" * 64}, 7),
         ({"text_sha256": "0" * 64, "val_loss": 0.01}, 7),
         ({"tokens": 1 << 40}, 3),

@@ -79,7 +79,7 @@ def test_an_artifact_is_found_by_its_run_too(runs, given):
 def test_a_file_that_is_here_comes_before_runs(runs, tmp_path):
     (tmp_path / "artifact.bin").touch()
     assert find_artifact(Path("artifact.bin"), runs) == Path("artifact.bin")
-    (tmp_path / "old").mkdir()  # and so does a folder
+    put(tmp_path / "old", CHECKPOINT, seconds=1)  # and so does a run's folder
     assert find_run(Path("old"), runs) == Run(Path("old"))
 
 

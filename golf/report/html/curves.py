@@ -135,7 +135,7 @@ def simple_picture(runs: Sequence[RunData], key: str, *, title: str, unit: str, 
 
 def rank_picture(runs: Sequence[RunData], kind: str, *, title: str) -> Picture | None:
     """One small picture for each role of matrices, all with the same axes; None where no run records it."""
-    roles = list(dict.fromkeys(role for run in runs for role in run.metrics.ranks[kind]))
+    roles = list(dict.fromkeys(role for run in runs for role in run.metrics.ranks[kind]))[:_MOST_ROLES]
     if not roles:
         return None
     # the first of an odd number, the embedding, stands alone: then query and key, up and down are beside one another
@@ -158,6 +158,8 @@ def rank_picture(runs: Sequence[RunData], kind: str, *, title: str) -> Picture |
         return Picture(title, as_svg(figure, kind, title=f"{title} by role over tokens"), _RANKS[kind])
 
 
+# golf's models have seven; a file that somebody else wrote may name thousands.
+_MOST_ROLES = 24
 _RANKS = {
     "stable_rank": "Squared Frobenius norm over squared spectral norm; the mean of the matrices of each role.",
     "effective_rank": "Exponential of the entropy of the singular values; the mean of the matrices of each role.",

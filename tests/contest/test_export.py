@@ -97,9 +97,9 @@ def test_a_broken_claim_is_exit_code_3(packed, exported, tmp_path):
     assert done.returncode == 3 and "FAIL" in done.stdout
 
 
-def test_a_submission_states_the_contests_bits_per_byte(packed):
+def test_a_submission_states_the_contests_bits_per_byte(packed, tmp_path):
     """They leave out what the tokenizer changed, which golf's own number counts."""
-    run = packed / "artifacts" / "lossy"
+    run = tmp_path / "lossy"
     shutil.copytree(packed / RUN, run)
     artifact = open_artifact(run / "artifact.bin")
     claim = replace(artifact.manifest.claim, restoring_bits=9_999, counted_bytes=2_000, bpb=77.0)

@@ -177,9 +177,45 @@ def test_the_logs_size_is_held_against_the_card(folder, said, state):
     assert folder.states()["size.log"] == state
 
 
+def test_one_total_is_of_one_seed(folder):
+    """Seeds differ in size: another log's is no contradiction, but one over the cap is."""
+    for entry in folder.card["seed_results"].values():
+        del entry["artifact_bytes"]
+    code = len(SCRIPT.encode())
+    folder.logs[1] = log(1, LOSSES[1], total=code + 1000)
+    folder.logs[2] = log(2, LOSSES[2], total=code + 1700)
+    assert folder.states()["size.log"] == "PASS"
+    folder.logs[1] = log(1, LOSSES[1], total=code + 900)
+    assert folder.states()["size.log"] == "CANNOT TELL"
+    assert folder.states(cap=code + 1600)["size.log"] == "FAIL"
+
+
+@pytest.mark.parametrize("key", ["github_id", "name", "val_bpb"])
+def test_what_is_asked_for_is_there_and_what_is_related_may_lack(folder, key):
+    for related in ("author", "hardware", "blurb", "date", "track"):
+        del folder.card[related]
+    assert folder.states()["card.schema"] == "PASS"
+    assert "not there: author" in folder.evidence["card.schema"]
+    del folder.card[key]
+    assert (folder.states()["card.schema"], folder.states("as-judged")["card.schema"]) == ("FAIL", "CANNOT TELL")
+
+
+def test_a_track_without_a_limit_has_no_clock(folder):
+    folder.logs[1] = log(1, LOSSES[1], seconds=4000.0)
+    assert folder.states()["clock.training"] == "FAIL"
+    folder.card["track"] = "non-record-unlimited-compute-16mb"
+    assert folder.states()["clock.training"] == "CANNOT TELL"
+
+
+def test_a_log_of_no_seed_may_be_of_another_run(folder):
+    folder.more["train_v1.log"] = log(9, 2.2, seconds=2400.0).encode()
+    assert folder.states()["clock.training"] == "FAIL"
+    assert folder.states("as-judged")["clock.training"] == "CANNOT TELL"
+
+
 @pytest.mark.parametrize("value", [None, "", "2.05", float("nan"), -1, True])
 def test_the_cards_keys_have_their_kinds(folder, value):
-    folder.card["val_loss" if not isinstance(value, str) or value else "author"] = value
+    folder.card["val_bpb" if not isinstance(value, str) or value else "author"] = value
     assert folder.states()["card.schema"] == "FAIL"
 
 
@@ -194,6 +230,7 @@ def test_the_best_seed_is_not_the_mean(folder):
     folder.card |= {"val_loss": 2.049, "val_bpb": bpb(2.049)}
     assert folder.states()["card.log"] == "FAIL"
     assert "the best seed's" in folder.evidence["card.log"]
+    assert folder.states("as-judged")["card.log"] == "CANNOT TELL"  # merged records have it
 
 
 def test_a_loss_that_is_not_the_logs_is_named(folder):
@@ -471,3 +508,27 @@ def test_the_command_prints_all_rules_and_fails_with_3(folder):
     assert "files.present" in done.stdout and "breaks files.present" in done.stderr
     found = golf_json("check", folder.place, cwd=folder.place, check=3)
     assert {"rule": "files.code", "state": "PASS", "evidence": "train_gpt.py is the only code"} in found["findings"]
+
+
+def test_the_code_counts_as_it_is_shipped(folder):
+    """A size of compressed code is no size of the folder: strict rules add the script's own bytes."""
+    folder.script += "#" * 90_000
+    folder.card |= {"bytes_total": 15_990_000, "bytes_code": 30_000, "bytes_model": None}
+    folder.states()
+    (folder.place / "model.bin").unlink()
+    found = read_submission(folder.place)
+    states = {}
+    for profile in ("strict", "as-judged"):
+        findings = judge(found, cap=16_000_000, record=None, profile=profile)
+        states[profile] = next(finding for finding in findings if finding.rule == "size.cap")
+    assert (states["strict"].state, states["as-judged"].state) == ("FAIL", "PASS")
+    assert "with the code as it is shipped" in states["strict"].evidence
+
+
+def test_judges_took_logs_of_reruns(folder):
+    folder.card["seed_results"]["2"]["val_loss"] = 2.04
+    folder.logs[1] = log(1, LOSSES[1], total=len(SCRIPT.encode()) + 1001)
+    folder.card["bytes_code"] = 1
+    strict, judged = folder.states(), folder.states("as-judged")
+    for rule in ("card.log", "size.log", "size.card"):
+        assert (strict[rule], judged[rule]) == ("FAIL", "CANNOT TELL")

@@ -13,10 +13,12 @@ from golf.contest.rules.folder import CARD, README, Submission
 from golf.contest.rules.numbers import count, number
 
 _TEXT, _NUMBER, _COUNT = "a text", "a finite number above 0", "a whole number above 0"
-# What every merged entry has.
-_KEYS = {"author": _TEXT, "github_id": _TEXT, "name": _TEXT, "date": _TEXT, "val_bpb": _NUMBER}
-# Further keys of the contest's format, which judges did not require.
-_STRICT = {
+# What the contest's README asks for by name: "your name, GitHub ID, val_bpb, and related metadata".
+_ASKED = {"github_id": _TEXT, "name": _TEXT, "val_bpb": _NUMBER}
+# The related metadata of its example; merged entries lack one or several of them.
+_RELATED = {
+    "author": _TEXT,
+    "date": _TEXT,
     "blurb": _TEXT,
     "track": _TEXT,
     "hardware": _TEXT,
@@ -67,12 +69,27 @@ def card_findings(found: Submission, profile: Profile) -> Iterator[Finding]:
         yield verdict("card.schema", False, found.card_error or "")
         yield unknown("card.log", found.card_error or "")
         return
-    keys = _KEYS | (_STRICT if profile == "strict" else {})
-    wrong = [
-        _complaint(key, kind, found.card.get(key)) for key, kind in keys.items() if not _is(found.card.get(key), kind)
-    ]
-    yield verdict("card.schema", not wrong, "; ".join(wrong) or f"{len(keys)} keys are there and of their kind")
-    yield _card_log(found, found.card)
+    yield _schema(found.card, profile)
+    yield _card_log(found, found.card, profile)
+
+
+def _schema(card: dict[str, Any], profile: Profile) -> Finding:
+    """card.schema: keys that are asked for, and the kinds of all that are there.
+
+    Four merged entries lack a key that is asked for, so that as judged this is no offence.
+    """
+    bad = {key: kind for key, kind in (_ASKED | _RELATED).items() if not _is(card.get(key), kind)}
+    absent = [key for key in bad if card.get(key) is None]
+    wrong = [_complaint(key, kind, card[key]) for key, kind in bad.items() if key not in absent]
+    lacking = [key for key in absent if key in _ASKED]
+    if profile == "strict":
+        wrong += [f"{key} is missing" for key in lacking]
+    said = f"; not there: {', '.join(absent)}" if absent else ""
+    if wrong:
+        return verdict("card.schema", False, "; ".join(wrong))
+    if lacking:
+        return unknown("card.schema", f"{', '.join(lacking)} asked for, and not there")
+    return verdict("card.schema", True, f"all that is asked for is there and of its kind{said}")
 
 
 def _complaint(key: str, kind: str, value: Any) -> str:
@@ -85,8 +102,12 @@ def _is(value: Any, kind: str) -> bool:
     return count(value) is not None if kind == _COUNT else (number(value) or 0) > 0
 
 
-def _card_log(found: Submission, card: dict[str, Any]) -> Finding:
-    """Losses of submission.json against those in the logs, seed by seed and in the mean."""
+def _card_log(found: Submission, card: dict[str, Any], profile: Profile) -> Finding:
+    """Losses of submission.json against those in the logs, seed by seed and in the mean.
+
+    Judges took a val_bpb that is not the logs' mean: the best seed's, or that of an evaluation which no line of a known
+    spelling states; and logs of reruns beside those that count.
+    """
     logs = {name: facts for name, facts in found.logs.items() if facts.val_bpb is not None}
     if not logs:
         return unknown("card.log", "no log ends with a val_bpb")
@@ -104,5 +125,8 @@ def _card_log(found: Submission, card: dict[str, Any]) -> Finding:
     stated = number(card.get("val_bpb"))
     if values and stated is not None and abs(stated - statistics.fmean(values)) > _ROUNDING:
         hint = ", the best seed's" if abs(stated - min(values)) <= _ROUNDING else ""
-        wrong.append(f"val_bpb is {stated}{hint}; its mean over logs ({len(values)}) is {statistics.fmean(values):.6f}")
+        other = f"val_bpb is {stated}{hint}; its mean over logs ({len(values)}) is {statistics.fmean(values):.6f}"
+        wrong.append(other)
+    if wrong and values and profile == "as-judged":
+        return unknown("card.log", "; ".join(wrong))
     return verdict("card.log", not wrong, "; ".join(wrong) or f"logs that agree with submission.json: {len(logs)}")

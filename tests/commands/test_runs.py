@@ -166,10 +166,9 @@ def test_tables_are_as_wide_as_columns_says_and_figures_stay_whole(place, column
 
 def test_quiet_prints_the_answer_alone(place):
     given = ("pack", "tiny", "--cap", "9kB", "--set", "pack.tune_tokens=0")
-    loud, quiet = golf(*given, cwd=place), golf(*given, "-q", cwd=place)
+    quiet, loud = golf(*given, "-q", cwd=place), golf(*given, cwd=place)  # it was asked of one command
     assert "next:" in loud.stderr and quiet.stderr == ""
     assert "packed artifacts/tiny/artifact.bin" in quiet.stdout
-    assert "next:" in golf(*given, cwd=place).stderr  # it was asked of one command
 
 
 def test_every_stage_of_a_pack_is_named_with_its_place(place, monkeypatch):

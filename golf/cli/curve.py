@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from golf.cli import offers
-from golf.cli.options import UserPath, device_option, json_option
+from golf.cli.options import UserPath, device_option, json_option, pack_set_option
 
 if TYPE_CHECKING:
     from golf.packing.results import Curve
@@ -31,14 +31,7 @@ POINTS = 8
 @click.option("--points", type=click.IntRange(2, 100), default=POINTS, show_default=True, help="Sizes.")
 @click.option("--code-bytes", type=click.IntRange(min=0), help="Bytes of code beside the artifact; default: recipe's.")
 @click.option("--out", type=UserPath(file_okay=False), help="Folder of curve.json and curve.png; default: the run's.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="SECTION.KEY=VALUE",
-    help="Change one key of the recipe's [budget], [pack] or [verify].",
-    shell_complete=offers.pack_keys,
-)
+@pack_set_option
 @device_option
 @json_option
 def curve(

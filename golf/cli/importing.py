@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from golf.cli.options import UserPath, json_option
+from golf.cli.options import UserPath, json_option, recipe_set_option
 from golf.runtime.visible import visible
 
 
@@ -21,7 +21,7 @@ from golf.runtime.visible import visible
 )
 @click.argument("file", type=UserPath())
 @click.option("--recipe", required=True, help="The recipe with the weights' model, and with the data for calibration.")
-@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one key of the recipe.")
+@recipe_set_option
 @click.option("--out", type=UserPath(), help="Folder of the run; default artifacts/NAME of the recipe.")
 @click.option("--force", is_flag=True, help="Replace an existing run.")
 @json_option

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from golf.cli import offers
 from golf.runtime.byte_sizes import parse_size
 from golf.runtime.regular import user_path
+
+# Takes context, parameter and what is typed; gives what the shell offers.
+Offers = Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class UserPath(click.Path):
@@ -58,6 +65,16 @@ def with_quiet(command: click.Command) -> click.Command:
     command.params.append(click.Option(option[0], is_flag=True, expose_value=False, callback=_be_quiet, help=option[1]))
     return command
 
+
+def _set_option(what: str, offer: Offers) -> Decorator:
+    return click.option(
+        "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help=f"Change one key of {what}.",
+        shell_complete=offer,
+    )  # fmt: skip
+
+
+recipe_set_option = _set_option("the recipe", offers.recipe_keys)
+pack_set_option = _set_option("the recipe's [budget], [pack] or [verify]", offers.pack_keys)
 
 device_option = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="Where to compute; auto takes a GPU."

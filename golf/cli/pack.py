@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from golf.cli import offers
-from golf.cli.options import CodeBytes, Size, UserPath, device_option, json_option
+from golf.cli.options import CodeBytes, Size, UserPath, device_option, json_option, pack_set_option
 
 if TYPE_CHECKING:
     from golf.run.folder import Run
@@ -35,14 +35,7 @@ if TYPE_CHECKING:
     help="Bytes of code counted into the cap; auto: the script that golf export ships; default: recipe's.",
 )
 @click.option("--out", type=UserPath(), help="The artifact's path; default artifact.bin in the run.")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="SECTION.KEY=VALUE",
-    help="Change one key of the recipe's [budget], [pack] or [verify].",
-    shell_complete=offers.pack_keys,
-)
+@pack_set_option
 @click.option("--curve", is_flag=True, help="Do what golf curve does instead.")
 @click.option("--points", type=click.IntRange(2, 100), help="Sizes of --curve; default 8.")
 @device_option

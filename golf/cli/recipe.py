@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from golf.cli import offers
-from golf.cli.options import UserPath, json_option
+from golf.cli.options import UserPath, json_option, recipe_set_option
 from golf.runtime.visible import visible
 
 
@@ -62,14 +62,7 @@ def list_(as_json: bool) -> None:
   golf recipe show mine.toml --set train.steps=2000 > longer.toml""",
 )
 @click.argument("name", required=False, shell_complete=offers.recipes)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="SECTION.KEY=VALUE",
-    help="Change one key of the recipe.",
-    shell_complete=offers.recipe_keys,
-)
+@recipe_set_option
 @json_option
 def show_(name: str | None, settings: tuple[str, ...], as_json: bool) -> None:
     """Print the recipe NAME, a path or a shipped one's name (by default golf.toml's), as whole TOML."""

@@ -38,7 +38,7 @@ def runs(context: click.Context, as_json: bool) -> None:
     from golf.cli.choose import artifacts
     from golf.cli.terminal import note, show, show_json
     from golf.errors import GolfError
-    from golf.report.html.data import read_run
+    from golf.report.run_data import read_run
     from golf.report.runs import runs_table, summary
     from golf.run.find import runs_in
     from golf.run.folder import from_here
@@ -73,7 +73,7 @@ def compare(names: tuple[Path, ...], as_json: bool) -> None:
     from golf.cli.choose import chosen_run
     from golf.cli.terminal import next_command, show, show_json
     from golf.errors import UsageError
-    from golf.report.html.data import read_run
+    from golf.report.run_data import read_run
     from golf.report.runs import comparison_tables, recipe_differences_of, summary
     from golf.runtime.json_values import to_json
 
@@ -106,12 +106,8 @@ def rm(names: tuple[Path, ...], yes: bool) -> None:
     from golf.cli.choose import chosen_run
     from golf.cli.terminal import note
     from golf.errors import UsageError
-    from golf.run.find import is_run
 
     found = list({run.folder.resolve(): run for run in map(chosen_run, names)}.values())
-    for run in found:
-        if not is_run(run.folder):
-            raise UsageError(f"{run.folder} is no run of golf; nothing was removed")
     listed = ", ".join(str(run.folder) for run in found)
     if not yes:
         if not sys.stdin.isatty():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from golf.cli import offers
-from golf.cli.options import UserPath, device_option, json_option
+from golf.cli.options import UserPath, device_option, json_option, recipe_set_option
 
 if TYPE_CHECKING:
     from golf.recipe import Recipe
@@ -37,14 +37,7 @@ if TYPE_CHECKING:
     help="Folder of the run; default artifacts/NAME of the recipe.",
     shell_complete=offers.runs,
 )
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="SECTION.KEY=VALUE",
-    help="Change one key of the recipe.",
-    shell_complete=offers.recipe_keys,
-)
+@recipe_set_option
 @click.option("--resume", is_flag=True, help="Continue an interrupted run from its checkpoint: the newest, or --out's.")
 @click.option("--auto-resume", is_flag=True, help="Continue the run where it has a checkpoint, else start it.")
 @click.option("--force", is_flag=True, help="Start over in a folder that holds a run.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,20 +62,20 @@ def curve(
     digest = _digest(inputs)
     made = {p.byte_budget: p for p in earlier.points} if earlier is not None and earlier.inputs == digest else {}
     found: list[CurvePoint] = []
-    smallest = smallest_size(encoder)
+    empty = Curve(
+        run=run.folder,
+        weights=encoder.weights,
+        smallest=smallest_size(encoder),
+        float_loss=float_score.loss,
+        float_bpb=float_score.bpb,
+        cap=inputs.recipe.budget.cap - inputs.recipe.budget.code_bytes,
+        points=[],
+        seconds=stages.seconds,
+        inputs=digest,
+    )
 
-    def so_far(others: Iterable[CurvePoint] = ()) -> Curve:
-        return Curve(
-            run=run.folder,
-            weights=encoder.weights,
-            smallest=smallest,
-            float_loss=float_score.loss,
-            float_bpb=float_score.bpb,
-            cap=inputs.recipe.budget.cap - inputs.recipe.budget.code_bytes,
-            points=sorted([*found, *others], key=lambda point: point.size),
-            seconds=stages.seconds,
-            inputs=digest,
-        )
+    def with_points(*others: CurvePoint) -> Curve:
+        return replace(empty, points=sorted([*found, *others], key=lambda point: point.size))
 
     def measure(byte_budget: int) -> CurvePoint:
         if byte_budget in made:
@@ -88,15 +89,15 @@ def curve(
         stage = f"{point.size} bytes"
         stages.done(stage)
         made.pop(byte_budget, None)
-        keep(so_far(made.values()))  # an interruption loses no point that was there
+        keep(with_points(*made.values()))  # an interruption loses no point that was there
         how = "made before" if known else f"{stages.seconds[stage]:.0f} s"
         observer.note(f"point {len(found)} of {points}: {point.size:,} bytes, {point.bpb:.4f} bits per byte, {how}")
         return point
 
-    for byte_budget in _sizes(smallest, add(_ROOMY).size, points):
+    for byte_budget in _sizes(empty.smallest, add(_ROOMY).size, points):
         add(byte_budget)
-    keep(so_far())
-    return so_far()
+    keep(with_points())
+    return with_points()
 
 
 def _digest(inputs: PackInputs) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
-from golf.report.html.data import RunData
+from golf.report.run_data import RunData, differing_keys
+from golf.report.run_figures import parameters, training
 from golf.report.tables import table
 from golf.run.folder import Run
 
@@ -45,12 +46,12 @@ def summary(data: RunData) -> RunSummary:
     return RunSummary(
         name=data.name,
         folder=data.folder,
-        state=_state(data),
+        state="packed" if data.written is not None else training(data),
         recipe=data.recipe.get("name"),
         seed=data.recipe.get("seed"),
         steps=(trained.steps if trained else None) or data.metrics.last_step,
         tokens=trained.tokens if trained else None,
-        parameters=(trained.parameters if trained else None) or (data.written.weights if data.written else None),
+        parameters=parameters(data),
         val_loss=trained.val_loss if trained else last["val_loss"],
         val_bpb=trained.val_bpb if trained else last["val_bpb"],
         bytes=data.written.size if data.written else None,
@@ -59,14 +60,6 @@ def summary(data: RunData) -> RunSummary:
         packed_bpb=claim.bpb if claim else None,
         written=_written(data.folder),
     )
-
-
-def _state(data: RunData) -> str:
-    if data.written is not None:
-        return "packed"
-    if data.trained is not None:
-        return "trained"
-    return "interrupted" if data.metrics.last_step else "imported"
 
 
 def _written(folder: Path) -> str | None:
@@ -110,9 +103,7 @@ FIGURES = {
 
 def recipe_differences_of(runs: list[RunData]) -> dict[str, list[Any]]:
     """Keys of the recipes whose values differ, each with one value a run; None where a run has no such key."""
-    keys = sorted({key for run in runs for key in run.recipe} - {"name"})
-    values = {key: [run.recipe.get(key) for run in runs] for key in keys}
-    return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
+    return {key: values for key, values in sorted(differing_keys(runs).items()) if key != "name"}
 
 
 def comparison_tables(runs: list[RunData]) -> list[Table]:

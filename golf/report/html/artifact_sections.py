@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from golf.artifact import Claim
 from golf.artifact.ledger import Ledger
-from golf.report.html import figures as of
-from golf.report.html.data import Packed, RunData
+from golf.report import run_figures as of
 from golf.report.html.markup import Markup, beside, folded, heading, paragraph, pictures, section, table
 from golf.report.html.pictures import bits_picture, bytes_picture
 from golf.report.html.sections import drawn, names
+from golf.report.run_data import Packed, RunData
 from golf.report.tables import percent
 
 

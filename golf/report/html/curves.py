@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from golf.report.html.data import Curve, RunData
 from golf.report.html.svg import as_svg, new_figure, plain, style
+from golf.report.run_data import Curve, RunData
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from golf import __version__
 from golf.report.html import artifact_sections, sections
-from golf.report.html.data import RunData
 from golf.report.html.markup import text
 from golf.report.html.style import CSS
+from golf.report.run_data import RunData
 
 # How every report begins; a file that begins so may be written over.
 BEGINNING = "<!doctype html>\n<!-- golf report -->\n"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from golf.recipe.toml import show
-from golf.report.html import figures as of
+from golf.report import run_figures as of
 from golf.report.html.curves import Picture, bpb_picture, loss_picture, rank_picture, simple_picture, size_picture
-from golf.report.html.data import RunData
 from golf.report.html.markup import (
     Markup,
     facts,
@@ -21,6 +20,7 @@ from golf.report.html.markup import (
     text,
     tiles,
 )
+from golf.report.run_data import RunData, differing_keys
 
 
 def names(runs: Sequence[RunData]) -> list[str]:
@@ -113,9 +113,8 @@ def recipes(runs: Sequence[RunData]) -> Markup:
     """The keys in which the runs' recipes differ, and every recipe in full."""
     content: list[Markup] = []
     if len(runs) > 1:
-        keys = list(dict.fromkeys(key for run in runs for key in run.recipe))
-        shown = [[key, *(show(run.recipe[key]) if key in run.recipe else "-" for run in runs)] for key in keys]
-        differing = [row for row in shown if len(set(row[1:])) > 1]
+        keys = differing_keys(runs).items()
+        differing = [[key, *("-" if value is None else show(value) for value in values)] for key, values in keys]
         same = paragraph("The recipes are the same.")
         content.append(table(["key", *names(runs)], differing) if differing else same)
     for name, run in zip(names(runs), runs, strict=True):

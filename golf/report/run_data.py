@@ -1,7 +1,8 @@
-"""What a report knows of a run: frozen values, and the reader that takes them from the run's folder."""
+"""What reports and lists know of a run: frozen values, and the reader that takes them from its folder."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from golf.errors import UsageError
 from golf.packing.results import CandidateEntry, FactorsEntry
 from golf.recipe.load import read_limited
 from golf.recipe.toml import read_toml
-from golf.report.html.fields import Fields, read_fields
+from golf.report.fields import Fields, read_fields
 from golf.run.folder import Run, flat, read_metrics
 
 # The keys of metrics.jsonl that are drawn.
@@ -145,6 +146,13 @@ def read_run(folder: Path) -> RunData:
         packed=None if packed is None else _packed(packed),
         written=_written(run.artifact) if run.artifact.exists() else None,
     )
+
+
+def differing_keys(runs: Sequence[RunData]) -> dict[str, list[Any]]:
+    """Recipe keys whose values differ, each with one value a run; None where a run has no such key."""
+    keys = dict.fromkeys(key for run in runs for key in run.recipe)
+    values = {key: [run.recipe.get(key) for run in runs] for key in keys}
+    return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
 
 
 def _metrics(records: list[Fields]) -> Metrics:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from golf.report.html.data import RunData
+from golf.report.run_data import RunData
 from golf.report.tables import percent
 
 _NONE = "-"
@@ -16,7 +16,7 @@ def figures(run: RunData) -> dict[str, str]:
     return {
         "recipe": str(run.recipe.get("name", _NONE)),
         "packed by": f"golf {written.golf}" if written else _NONE,
-        "state": state(run),
+        "state": _state(run),
         "steps": whole(steps if steps is not None else run.metrics.last_step or None),
         "tokens": whole(tokens(run)),
         "parameters": whole(parameters(run)),
@@ -58,15 +58,17 @@ def leading(run: RunData) -> list[tuple[str, str, str]]:
     return found
 
 
-def state(run: RunData) -> str:
-    """How far the run has come."""
-    if run.written is not None or run.packed is not None:
-        return "packed"
+def training(run: RunData) -> str:
+    """How far the training has come: trained, interrupted (or still running), or imported, which has none."""
     if run.trained is not None:
-        return "trained, not packed"
-    if run.metrics.last_step:
-        return "training has not ended, not packed"
-    return "no training recorded, not packed"
+        return "trained"
+    return "interrupted" if run.metrics.last_step else "imported"
+
+
+def _state(run: RunData) -> str:
+    said = {"trained": "trained", "interrupted": "training has not ended", "imported": "no training recorded"}
+    packed = run.written is not None or run.packed is not None
+    return "packed" if packed else f"{said[training(run)]}, not packed"
 
 
 def tokens(run: RunData) -> int | None:
